@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entry point of `levine`: one subcommand per file, errors in one line, honest exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from levine_policy_node.errors import LevineError
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+# Imported only when asked for, so `levine check` needs neither ROS nor MuJoCo.
+COMMANDS = {
+    "demo": "run the trained policy on the simulated arm and show what happened",
+    "up": "start the runtime for one robot and one policy",
+    "check": "print what a policy bundle sees and does, and whether it fits a robot",
+    "check-robot": "validate a robot file",
+    "eval": "measure a policy's success rate on the simulated task",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="levine", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((a for a in arguments if not a.startswith("-")), "")
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.add_argument("--json", type=Path, metavar="FILE", help="write results as JSON")
+        if name == chosen:
+            module = importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except LevineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return 130
+
+
+def write_json(path: Path | None, results: dict[str, Any]) -> None:
+    """Write machine-readable results where the user asked for them."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a policy asked for: rows of joint targets on absolute time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from levine_policy_node.core.units import FloatArray, StampNs, nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class ActionChunk:
+    """Joint targets of one inference.
+
+    Row i belongs to `observed_ns + (i + 1) * dt_s`: the first row is the target one period after
+    the observation was captured.
+
+    Attributes:
+        joint_names: J names, the column order of `positions`.
+        observed_ns: Capture stamp of the observation the chunk was computed from.
+        dt_s: Time between rows [s].
+        positions: Shape (T, J) [rad].
+        source: Source tag, `policy:<name>@<hash8>#<epoch>`.
+    """
+
+    joint_names: tuple[str, ...]
+    observed_ns: StampNs
+    dt_s: float
+    positions: FloatArray
+    source: str = ""
+
+    def row_stamp(self, row: int) -> StampNs:
+        """When row `row` is due, on the ROS clock [ns]."""
+        return StampNs(self.observed_ns + nanoseconds((row + 1) * self.dt_s))

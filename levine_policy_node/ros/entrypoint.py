@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run nodes in this process until a signal, with clear errors and exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from levine_policy_node.errors import LevineError
+
+EXIT_OK = 0
+EXIT_USAGE = 2
+
+
+def run(factory: Callable[[], Sequence[Node]], argv: list[str] | None = None) -> int:
+    """Create nodes, spin them in one thread until SIGINT or SIGTERM, and clean up.
+
+    `factory` is called after rclpy is initialised; a node may define `close()`, which is called
+    before it is destroyed. A `LevineError` ends the process with one line and exit code 2.
+
+    Returns:
+        The process exit code.
+    """
+    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _shut_down)
+    nodes: Sequence[Node] = ()
+    try:
+        nodes = factory()
+        executor = SingleThreadedExecutor()
+        for node in nodes:
+            executor.add_node(node)
+        executor.spin()
+    except ExternalShutdownException:
+        pass
+    except LevineError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_USAGE
+    finally:
+        for node in nodes:
+            close = getattr(node, "close", None)
+            if close is not None:
+                close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return EXIT_OK
+
+
+def _shut_down(signal_number: int, frame: FrameType | None) -> None:
+    del signal_number, frame
+    rclpy.try_shutdown()

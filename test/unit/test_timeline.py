@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Timeline: exact interpolation, windows and peaks."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from levine_policy_node.core.timeline import Timeline
+from levine_policy_node.core.units import StampNs, nanoseconds
+
+START = StampNs(1_000_000_000_000)
+
+
+@st.composite
+def timelines(draw):
+    joints = draw(st.integers(1, 4))
+    knots = draw(st.integers(2, 8))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    times = np.concatenate([[0.0], np.cumsum(rng.uniform(0.005, 0.3, knots - 1))])
+    p, v, a = (rng.normal(0, scale, (knots, joints)) for scale in (0.3, 1.0, 5.0))
+    return Timeline(tuple(f"j{i}" for i in range(joints)), START, times, p, v, a)
+
+
+@given(timelines())
+def test_knots_are_reproduced(timeline):
+    for k, offset in enumerate(timeline.times_s):
+        point = timeline.sample_s(float(offset))
+        np.testing.assert_allclose(point.position, timeline.positions[k], atol=1e-9)
+        np.testing.assert_allclose(point.velocity, timeline.velocities[k], atol=1e-7)
+        np.testing.assert_allclose(point.acceleration, timeline.accelerations[k], atol=1e-5)
+
+
+@given(timelines(), st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.floats(0, 1))
+def test_a_window_does_not_change_the_path(timeline, one, other, where):
+    begin, end = sorted((one, other))
+    if (end - begin) * timeline.duration_s < 1e-3:
+        return
+    begin_ns = StampNs(START + nanoseconds(begin * timeline.duration_s))
+    end_ns = StampNs(START + nanoseconds(end * timeline.duration_s))
+    window = timeline.window(begin_ns, end_ns)
+    at = StampNs(begin_ns + int(where * (end_ns - begin_ns)))
+    expected, found = timeline.sample(at), window.sample(at)
+    np.testing.assert_allclose(found.position, expected.position, atol=1e-6)
+    np.testing.assert_allclose(found.velocity, expected.velocity, atol=1e-4)
+
+
+@given(timelines())
+def test_peaks_bound_every_sample_and_are_reached(timeline):
+    peaks = timeline.peaks()
+    offsets = np.linspace(0, timeline.duration_s, 801)
+    points = [timeline.sample_s(float(t)) for t in offsets]
+    velocity = np.abs([p.velocity for p in points]).max(axis=0)
+    acceleration = np.abs([p.acceleration for p in points]).max(axis=0)
+    assert np.all(velocity <= peaks.velocity * (1 + 1e-6) + 1e-9)
+    assert np.all(acceleration <= peaks.acceleration * (1 + 1e-6) + 1e-9)
+    assert np.all(velocity >= 0.7 * peaks.velocity)
+
+
+def test_constant_jerk_segment_has_that_jerk():
+    jerk, t = 80.0, 0.1
+    end = np.array([[jerk * t**3 / 6]]), np.array([[jerk * t**2 / 2]]), np.array([[jerk * t]])
+    zero = np.zeros((1, 1))
+    timeline = Timeline(
+        ("j",), START, np.array([0.0, t]), *(np.vstack([zero, e]) for e in end)
+    )
+    assert timeline.peaks().jerk[0] == pytest.approx(jerk, rel=1e-9)
+    assert timeline.peaks().acceleration[0] == pytest.approx(jerk * t, rel=1e-9)
+
+
+def test_nothing_is_extrapolated():
+    one = np.ones((2, 1))
+    timeline = Timeline(("j",), START, np.array([0.0, 1.0]), one, one, one)
+    past_end = timeline.sample(StampNs(START + 2_000_000_000))
+    assert past_end.position[0] == 1.0
+    assert past_end.velocity[0] == 0.0
+    assert not timeline.covers(StampNs(START - 1))
+
+
+@given(timelines(), timelines())
+def test_then_keeps_both_parts(first, second):
+    if first.joint_names != second.joint_names:
+        return
+    moved = Timeline(
+        second.joint_names,
+        StampNs(first.end_ns),
+        second.times_s,
+        second.positions,
+        second.velocities,
+        second.accelerations,
+    )
+    joined = first.then(moved)
+    assert joined.duration_s == pytest.approx(first.duration_s + second.duration_s)
+    middle = joined.sample_s(first.duration_s + second.duration_s / 2)
+    expected = second.sample_s(second.duration_s / 2)
+    np.testing.assert_allclose(middle.position, expected.position, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("times", "rows"),
+    [([0.0, 0.0], 2), ([0.1, 0.2], 2), ([0.0, 0.2], 3), ([], 0)],
+    ids=["not increasing", "not from zero", "rows and times differ", "empty"],
+)
+def test_bad_knots_are_refused(times, rows):
+    values = np.zeros((rows, 1))
+    with pytest.raises(ValueError, match="timeline"):
+        Timeline(("j",), START, np.array(times), values, values, values)
