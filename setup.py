@@ -62,7 +62,7 @@ setup(
             "rosbags",
             "psutil",
         ],
-        "lint": ["ruff", "pyright", "import-linter"],
+        "lint": ["ruff", "pyright[nodejs]", "import-linter"],
     },
     zip_safe=False,
     author="levine_policy_node maintainers",

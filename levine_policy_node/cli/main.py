@@ -29,7 +29,7 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand and return its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="levine", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="levine", description="Learned control of a real arm.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((a for a in arguments if not a.startswith("-")), "")
     for name, summary in COMMANDS.items():

@@ -32,3 +32,6 @@ TICKS = _profile(100)
 ESTOP = _profile(10)
 DIAGNOSTICS = _profile(10)
 DESCRIPTION = _profile(1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# The recorder keeps every value of a burst, where a reader of the newest may skip some.
+RECORDED_SENSOR = _profile(20, ReliabilityPolicy.BEST_EFFORT)
+RECORDED_LATCHED = _profile(100, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+PYTHON ?= python3
+VENV := .venv/bin
+DEMO_ARGS ?= --episodes 3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: ## Prepare .venv (seconds when nothing changed)
+	@$(PYTHON) tools/setup_venv.py
+
+demo: setup ## The trained policy drives the simulated arm through ROS 2
+	@$(VENV)/levine demo $(DEMO_ARGS)
+
+test: setup check ## Lint, types, layers and every test
+	@$(VENV)/pytest
+
+check: setup ## Lint, types and layers only
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/lint-imports
+	@$(VENV)/pyright
+
+format: setup ## Format and fix what can be fixed
+	@$(VENV)/ruff format .
+	@$(VENV)/ruff check --fix .
+
+clean: ## Remove .venv and build products (recordings are kept)
+	rm -rf .venv build install log *.egg-info

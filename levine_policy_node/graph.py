@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process graph: which executables run, with which parameters.
+
+`launch/*.launch.py` and `levine up` both read it, so they cannot drift. It imports neither ROS
+nor launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from levine_policy_node.errors import ConfigError
+from levine_policy_node.resources import share_directory
+from levine_policy_node.robot import load_robot
+from levine_policy_node.runtime.bundle import load_bundle
+
+ParameterValue = bool | int | float | str
+
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOptions:
+    """What the user chose.
+
+    Attributes:
+        robot: Name of a robot file that ships, or a path.
+        policy: Name of a bundle that ships, or a path.
+        namespace: ROS namespace of every node, "" for none.
+        recorder: Whether episodes are recorded.
+        recordings: Directory for episodes.
+        simulate: Whether `sim_arm` stands in for the arm and its cameras.
+        seed: Scene of the simulation.
+        split_runtime: Run camera ingest and executor as two processes.
+        log_level: Level of every node.
+        overrides: Extra parameters per node name.
+    """
+
+    robot: str
+    policy: str
+    namespace: str = ""
+    recorder: bool = True
+    recordings: Path = Path("recordings")
+    simulate: bool = False
+    seed: int = 0
+    split_runtime: bool = False
+    log_level: str = "info"
+    overrides: Mapping[str, Mapping[str, ParameterValue]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One operating-system process of the graph.
+
+    Attributes:
+        executable: Console script, and module under `levine_policy_node.nodes`.
+        nodes: Names of the nodes it holds.
+        parameter_files: YAML files, later ones win.
+        parameters: Values set for every node of the process.
+        essential: The graph ends when this process ends.
+    """
+
+    executable: str
+    nodes: tuple[str, ...]
+    parameter_files: tuple[Path, ...]
+    parameters: Mapping[str, ParameterValue]
+    essential: bool = True
+
+    def ros_arguments(self, options: GraphOptions) -> list[str]:
+        """Command-line arguments after the executable, without a launch system."""
+        arguments = ["--ros-args", "--log-level", options.log_level]
+        if options.namespace:
+            arguments += ["-r", f"__ns:=/{options.namespace.strip('/')}"]
+        for path in self.parameter_files:
+            arguments += ["--params-file", str(path)]
+        for name, value in self.parameters.items():
+            arguments += ["-p", f"{name}:={_yaml_scalar(value)}"]
+        return arguments
+
+
+def build_graph(options: GraphOptions) -> tuple[Process, ...]:
+    """Check the user's choice and describe the processes to start.
+
+    Everything a user can get wrong is checked here, before any process starts.
+
+    Raises:
+        ConfigError: If the robot file, the bundle, their fit or an option is wrong.
+    """
+    if options.log_level not in LOG_LEVELS:
+        raise ConfigError(
+            "log_level",
+            "",
+            f"'{options.log_level}' is not a level",
+            f"Use one of {', '.join(LOG_LEVELS)}",
+        )
+    robot = load_robot(options.robot)
+    bundle = load_bundle(options.policy)
+    bundle.check_robot(robot)
+    robot_parameter = {"robot": str(robot.path)}
+    policy_parameter = {**robot_parameter, "policy": str(bundle.path)}
+    processes: list[Process] = []
+    if options.simulate:
+        processes.append(_process("sim_arm", {**robot_parameter, "seed": options.seed}, options))
+    processes.append(_process("safety_supervisor", robot_parameter, options))
+    if options.split_runtime:
+        processes.append(_process("camera_ingest", policy_parameter, options))
+        processes.append(_process("policy_executor", policy_parameter, options))
+    else:
+        processes.append(
+            _process(
+                "policy_runtime",
+                policy_parameter,
+                options,
+                nodes=("camera_ingest", "policy_executor"),
+            )
+        )
+    if options.recorder:
+        recorder = {
+            **robot_parameter,
+            "root": str(options.recordings.resolve()),
+            "policy_name": bundle.name,
+            "policy_sha256": bundle.sha256,
+            "seed": options.seed,
+        }
+        processes.append(_process("intervention_recorder", recorder, options, essential=False))
+    return tuple(processes)
+
+
+def _process(
+    executable: str,
+    parameters: Mapping[str, ParameterValue],
+    options: GraphOptions,
+    *,
+    nodes: tuple[str, ...] = (),
+    essential: bool = True,
+) -> Process:
+    names = nodes or (executable,)
+    files = tuple(share_directory() / "config" / f"{name}.param.yaml" for name in names)
+    extra = {k: v for name in names for k, v in options.overrides.get(name, {}).items()}
+    return Process(executable, names, files, {**parameters, **extra}, essential)
+
+
+def _yaml_scalar(value: ParameterValue) -> str:
+    """Write a value so that the parameter parser reads back the same type."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return repr(value)

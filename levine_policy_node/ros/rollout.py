@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Play the operator of a simulated arm: reset, arm, engage, watch, stop, mark.
+
+Everything goes through the topics and services a person would use, so what is measured here is
+the runtime itself.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.client import Client
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from levine_policy_node.core.success_rate import EpisodeResult
+from levine_policy_node.errors import LevineError
+from levine_policy_node.ros import qos
+
+READY_TIMEOUT_S = 30.0
+CALL_TIMEOUT_S = 5.0
+RESTING_MODES = frozenset({"DISARMED", "ARMED", "PAUSED"})
+LATCHED_MODES = frozenset({"PSTOP", "FAULT", "ESTOP"})
+
+
+class RolloutError(LevineError, RuntimeError):
+    """The running graph did not do what the rollout needed."""
+
+
+class Rollout:
+    """A client of the running graph; create it after the processes were started."""
+
+    def __init__(self, namespace: str = "", *, recorder: bool = True) -> None:
+        self.context = Context()
+        self.context.init()
+        self.node = Node("rollout", namespace=namespace, context=self.context)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._recorder = recorder
+        self.mode = ""
+        self.episode: dict[str, Any] = {}
+        self.diagnostics: dict[str, dict[str, str]] = {}
+        node = self.node
+        node.create_subscription(String, "supervisor/mode", self._on_mode, qos.MODE)
+        node.create_subscription(String, "sim/episode", self._on_episode, qos.TICKS)
+        node.create_subscription(
+            DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS
+        )
+        names = ["arm", "disarm", "engage", "pause", "reset"]
+        services = [f"supervisor/{name}" for name in names] + ["sim/reset", "sim/report"]
+        if recorder:
+            services += ["recorder/mark_success", "recorder/mark_failure", "recorder/end_episode"]
+        self._triggers: dict[str, Client] = {
+            name: node.create_client(Trigger, name) for name in services
+        }
+        self._set_parameters = node.create_client(SetParameters, "sim_arm/set_parameters")
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def spin_until(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Handle messages until `done()` or the time-out; returns `done()`."""
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._executor.spin_once(timeout_sec=min(left, 0.05))
+        return True
+
+    def wait_ready(self, alive: Callable[[], None]) -> None:
+        """Wait until every service and the first messages are there.
+
+        `alive` is called meanwhile and raises if a process has died.
+
+        Raises:
+            RolloutError: If something is missing after `READY_TIMEOUT_S`.
+        """
+
+        def missing() -> list[str]:
+            alive()
+            found = [name for name, c in self._triggers.items() if not c.service_is_ready()]
+            found += [] if self._set_parameters.service_is_ready() else ["sim_arm parameters"]
+            found += [] if self.mode == "DISARMED" else ["supervisor/mode DISARMED"]
+            return found + ([] if self.episode else ["sim/episode"])
+
+        if not self.spin_until(lambda: not missing(), READY_TIMEOUT_S):
+            raise RolloutError(f"not there after {READY_TIMEOUT_S:.0f} s: {', '.join(missing())}")
+
+    def call(self, name: str) -> tuple[bool, str]:
+        """Call a Trigger service and return its (success, message).
+
+        Raises:
+            RolloutError: If there is no reply within `CALL_TIMEOUT_S`.
+        """
+        future = self._triggers[name].call_async(Trigger.Request())
+        if not self.spin_until(future.done, CALL_TIMEOUT_S):
+            raise RolloutError(f"{name} did not reply within {CALL_TIMEOUT_S:.0f} s")
+        reply = future.result()
+        if reply is None:
+            raise RolloutError(f"{name} went away while it was called")
+        return bool(reply.success), str(reply.message)
+
+    def run_episode(self, seed: int, horizon_s: float) -> EpisodeResult:
+        """Reset to `seed`, let the policy act until the task ends, bring the arm to rest.
+
+        Raises:
+            RolloutError: If a step is refused; the message says why.
+        """
+        self._reset_scene(seed)
+        self._must("supervisor/arm")
+        self._engage()
+        # The scene has not moved while the arm stood, so the task's clock starts here.
+        start_s = self._scene_time_s()
+
+        def over() -> bool:
+            return (
+                bool(self.episode["success"] or self.episode["failed"])
+                or self.mode != "POLICY"
+                or self._scene_time_s() - start_s > horizon_s
+            )
+
+        self.spin_until(over, horizon_s * 3 + 10.0)
+        result = self._result(seed, self._scene_time_s() - start_s)
+        self._finish(success=result.success)
+        return result
+
+    def report(self) -> dict[str, Any]:
+        """What the simulated arm's own monitor counted."""
+        return json.loads(self._must("sim/report"))
+
+    def _result(self, seed: int, duration_s: float) -> EpisodeResult:
+        success = bool(self.episode["success"])
+        if success:
+            ended_by = "success"
+        elif self.episode["failed"]:
+            ended_by = "failure"
+        else:
+            ended_by = "time" if self.mode == "POLICY" else self.mode
+        return EpisodeResult(seed, success, duration_s, ended_by)
+
+    def _finish(self, *, success: bool) -> None:
+        if self.mode == "POLICY":
+            self._must("supervisor/pause")
+        if not self.spin_until(lambda: self.mode in RESTING_MODES | LATCHED_MODES, 5.0):
+            raise RolloutError(f"the arm did not come to rest; mode is {self.mode}")
+        if self._recorder:
+            self.call("recorder/mark_success" if success else "recorder/mark_failure")
+        if self.mode in LATCHED_MODES:
+            self._must("supervisor/reset")
+        elif self.mode != "DISARMED":
+            self._must("supervisor/disarm")
+        if not self.spin_until(lambda: self.mode == "DISARMED", 5.0):
+            raise RolloutError(f"the supervisor did not disarm; mode is {self.mode}")
+        if self._recorder:
+            self.call("recorder/end_episode")
+
+    def _reset_scene(self, seed: int) -> None:
+        value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=seed)
+        request = SetParameters.Request(parameters=[Parameter(name="seed", value=value)])
+        future = self._set_parameters.call_async(request)
+        if not self.spin_until(future.done, CALL_TIMEOUT_S):
+            raise RolloutError("sim_arm did not take the seed")
+        self._must("sim/reset")
+        fresh = lambda: self.episode.get("seed") == seed and self._scene_time_s() < 5.0  # noqa: E731
+        if not self.spin_until(fresh, CALL_TIMEOUT_S):
+            raise RolloutError(f"the scene was not reset to seed {seed}")
+
+    def _engage(self) -> None:
+        # The policy may still be looking at frames from before the reset: ask again.
+        reasons: list[str] = []
+
+        def engaged() -> bool:
+            success, message = self.call("supervisor/engage")
+            reasons.append(message)
+            return success
+
+        deadline = time.monotonic() + 10.0
+        while not engaged():
+            if time.monotonic() > deadline:
+                raise RolloutError(f"supervisor/engage was refused: {reasons[-1]}")
+            self.spin_until(lambda: False, 0.1)
+        if not self.spin_until(lambda: self.mode == "POLICY", CALL_TIMEOUT_S):
+            raise RolloutError(f"engaged, but the mode is {self.mode}")
+
+    def _must(self, name: str) -> str:
+        success, message = self.call(name)
+        if not success:
+            raise RolloutError(f"{name} was refused: {message}")
+        return message
+
+    def _scene_time_s(self) -> float:
+        return float(self.episode.get("time_s", 0.0))
+
+    def _on_mode(self, message: String) -> None:
+        self.mode = message.data
+
+    def _on_episode(self, message: String) -> None:
+        self.episode = json.loads(message.data)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            name = status.name.rsplit("/", 1)[-1]
+            self.diagnostics[name] = {v.key: v.value for v in status.values}
