@@ -70,7 +70,6 @@ setup(
     maintainer_email="maintainers@levine-policy-node.example",
     description="On-hardware learned control for ROS 2",
     license="Apache-2.0",
-    tests_require=["pytest"],
     entry_points={
         "console_scripts": [
             "levine = levine_policy_node.cli.main:main",

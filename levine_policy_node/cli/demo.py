@@ -39,29 +39,9 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     out: Path = options.out
     recordings = out / "recordings" / time.strftime("%Y%m%d_%H%M%S")
-    view = DemoView(
-        None if options.no_video else out / "demo.mp4",
-        fps=VIEW_FPS,
-        window=not options.headless,
-    )
-    overrides: dict[str, dict[str, Any]] = {}
-    if view.wants_frames:
-        width, height = VIEW_SIZE
-        overrides["sim_arm"] = {
-            "view_fps": VIEW_FPS,
-            "view_width": width,
-            "view_height": height,
-        }
-    graph = GraphOptions(
-        robot=options.robot,
-        policy=options.policy,
-        recorder=True,
-        recordings=recordings,
-        simulate=True,
-        seed=options.seed,
-        log_level="warn",
-        overrides=overrides,
-    )
+    video = None if options.no_video else out / "demo.mp4"
+    view = DemoView(video, fps=VIEW_FPS, window=not options.headless)
+    graph = _graph(options, recordings, view)
     print(
         f"starting the arm, the supervisor, the policy and the recorder; to look in: {join}",
         flush=True,
@@ -90,6 +70,23 @@ def run(options: argparse.Namespace) -> int:
     write_json(options.json, results)
     _print_table(results, time.monotonic() - started)
     return EXIT_OK if results["successes"] else EXIT_FAILED
+
+
+def _graph(options: argparse.Namespace, recordings: Path, view: DemoView) -> GraphOptions:
+    overrides: dict[str, dict[str, Any]] = {}
+    if view.wants_frames:
+        width, height = VIEW_SIZE
+        overrides["sim_arm"] = {"view_fps": VIEW_FPS, "view_width": width, "view_height": height}
+    return GraphOptions(
+        robot=options.robot,
+        policy=options.policy,
+        recorder=True,
+        recordings=recordings,
+        simulate=True,
+        seed=options.seed,
+        log_level="warn",
+        overrides=overrides,
+    )
 
 
 def _print_table(results: dict[str, Any], took_s: float) -> None:

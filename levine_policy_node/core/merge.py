@@ -14,11 +14,10 @@ import numpy as np
 
 from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.limits import JointLimits
-from levine_policy_node.core.spline import natural_cubic_slopes
+from levine_policy_node.core.spline import cubic_knots
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.units import FloatArray, StampNs, nanoseconds, seconds
 
-_BLEND_KNOTS = 8
 # A difference too large for the jerk limit within one window may fit a longer one: the jerk of a
 # quintic fade falls with the cube of its length.
 _WINDOW_FACTORS = (1.0, 1.5, 2.0, 3.0)
@@ -81,20 +80,22 @@ def merge_chunk(
         return None
     if previous is not None and not (previous.covers(now_ns) and previous.covers(seam_ns)):
         previous = None
+    curve, stretch = _fitting_curve(chunk, seam_ns, due_s, limits)
+    return Merged(_fade(previous, curve, now_ns, seam_ns, limits, options), dropped, stretch)
+
+
+def _fitting_curve(
+    chunk: ActionChunk, seam_ns: StampNs, due_s: FloatArray, limits: JointLimits
+) -> tuple[Timeline[StampNs], float]:
+    """The curve through the rows from the seam on, slowed until it fits the limits."""
     stretch = 1.0
     while True:
-        candidate = _fade(
-            previous,
-            _curve(chunk, seam_ns, due_s, stretch),
-            now_ns,
-            seam_ns,
-            limits,
-            options.blend_s,
-        )
-        excess = _excess(candidate, limits)
+        curve = _curve(chunk, seam_ns, due_s, stretch)
+        curve = curve.window(seam_ns, StampNs(curve.end_ns))
+        excess = _excess(curve, limits)
         if excess <= 1.0 or stretch >= _MAX_STRETCH:
-            return Merged(candidate, dropped, stretch)
-        stretch = min(_MAX_STRETCH, stretch * max(1.02, excess))
+            return curve, stretch
+        stretch = min(_MAX_STRETCH, stretch * max(1.01, excess))
 
 
 def _row_times(chunk: ActionChunk, seam_ns: StampNs, delay_s: float) -> FloatArray:
@@ -114,14 +115,13 @@ def _curve(
     keep = max(0, int(np.count_nonzero(due_s <= 0.0)) - 2)
     times, rows = due_s[keep:], chunk.positions[keep:]
     if times[0] > 0.0:
-        before = times[0] - max(chunk.dt_s, times[0])
-        slope = (rows[1] - rows[0]) / chunk.dt_s if len(rows) > 1 else np.zeros_like(rows[0])
-        rows = np.vstack([rows[0] + slope * (before - times[0]), rows])
-        times = np.concatenate([[before], times])
+        before_s = max(chunk.dt_s, float(times[0]))
+        rows = np.vstack([_extrapolated(rows, before_s / chunk.dt_s), rows])
+        times = np.concatenate([[times[0] - before_s], times])
     times = np.where(times > 0.0, times * stretch, times)
     if len(times) == 1:
         times, rows = np.array([times[0], times[0] + chunk.dt_s]), np.vstack([rows, rows])
-    velocities, accelerations = natural_cubic_slopes(times, rows)
+    velocities, accelerations = cubic_knots(times, rows)
     return Timeline(
         chunk.joint_names,
         StampNs(seam_ns + nanoseconds(float(times[0]))),
@@ -133,70 +133,76 @@ def _curve(
     )
 
 
+def _extrapolated(rows: FloatArray, periods: float) -> FloatArray:
+    """The row `periods` before the first, on the parabola of the first three, shape (J,)."""
+    first = rows[0]
+    step = rows[1] - first if len(rows) > 1 else np.zeros_like(first)
+    bend = rows[2] - 2.0 * rows[1] + first if len(rows) > 2 else np.zeros_like(first)
+    return first - periods * step + 0.5 * periods * (periods + 1.0) * bend
+
+
 def _fade(
     previous: Timeline[StampNs] | None,
     curve: Timeline[StampNs],
     now_ns: StampNs,
     seam_ns: StampNs,
     limits: JointLimits,
-    blend_s: float,
+    options: MergeOptions,
 ) -> Timeline[StampNs]:
-    """Play `previous` to the seam and fade into `curve`, with the shortest window that fits."""
+    """Play `previous` to the seam, then fade the gap to `curve` out.
+
+    The shortest window is taken whose motion is within the limits; if none is, the one that
+    breaks them least, and the supervisor finds its own way onto the curve.
+    """
     if previous is None:
-        return curve.window(seam_ns, StampNs(curve.end_ns))
-    room_s = min(seconds(previous.end_ns - seam_ns), seconds(curve.end_ns - seam_ns)) - 1e-3
+        return curve
     head = previous.window(now_ns, seam_ns)
-    best: Timeline[StampNs] | None = None
+    state = previous.sample(seam_ns)
+    candidates: list[tuple[float, Timeline[StampNs]]] = []
     for factor in _WINDOW_FACTORS:
-        window_s = min(blend_s * factor, room_s)
-        if window_s <= 0.0:
-            return curve.window(seam_ns, StampNs(curve.end_ns))
-        best = head.then(_blend(previous, curve, seam_ns, window_s))
-        if window_s == room_s or _excess(best, limits) <= 1.0:
+        window_s = min(options.blend_s * factor, 0.9 * curve.duration_s)
+        faded = _faded(state, curve, window_s)
+        excess = _excess(faded, limits)
+        candidates.append((excess, faded))
+        if excess <= 1.0:
             break
-    return best if best is not None else curve
+    return head.then(min(candidates, key=lambda candidate: candidate[0])[1])
 
 
-def _blend(
-    previous: Timeline[StampNs], curve: Timeline[StampNs], seam_ns: StampNs, window_s: float
-) -> Timeline[StampNs]:
-    """Knots of previous + w(t) (curve - previous) with the quintic w, then the curve alone."""
-    end_ns = StampNs(seam_ns + nanoseconds(window_s))
-    offsets_s = np.linspace(0.0, window_s, _BLEND_KNOTS + 1)[:-1]
-    points = [
-        _mix(
-            previous.sample(StampNs(seam_ns + nanoseconds(float(offset)))),
-            curve.sample(StampNs(seam_ns + nanoseconds(float(offset)))),
-            float(offset) / window_s,
-            window_s,
-        )
-        for offset in offsets_s
-    ]
-    rest = curve.window(end_ns, StampNs(curve.end_ns))
-    return Timeline(
+def _faded(state: JointPoint, curve: Timeline[StampNs], window_s: float) -> Timeline[StampNs]:
+    """Add the gap between `state` and the curve's start, faded to nothing over the window.
+
+    The gap's position, velocity and acceleration go to zero along one quintic. A quintic plus a
+    quintic is a quintic, so adding it at the knots adds it everywhere.
+    """
+    end_ns = StampNs(curve.start_ns + nanoseconds(window_s))
+    head = curve.window(curve.start_ns, end_ns)
+    start = head.sample_s(0.0)
+    gap = JointPoint(
+        state.position - start.position,
+        state.velocity - start.velocity,
+        state.acceleration - start.acceleration,
+    )
+    nothing = JointPoint.at_rest(np.zeros_like(state.position))
+    fade = Timeline(
         curve.joint_names,
-        seam_ns,
-        np.concatenate([offsets_s, window_s + rest.times_s]),
-        np.vstack([[p.position for p in points], rest.positions]),
-        np.vstack([[p.velocity for p in points], rest.velocities]),
-        np.vstack([[p.acceleration for p in points], rest.accelerations]),
+        curve.start_ns,
+        np.array([0.0, head.duration_s]),
+        np.stack([gap.position, nothing.position]),
+        np.stack([gap.velocity, nothing.velocity]),
+        np.stack([gap.acceleration, nothing.acceleration]),
+    )
+    points = [fade.sample_s(float(offset)) for offset in head.times_s]
+    faded = Timeline(
+        curve.joint_names,
+        curve.start_ns,
+        head.times_s,
+        head.positions + np.stack([p.position for p in points]),
+        head.velocities + np.stack([p.velocity for p in points]),
+        head.accelerations + np.stack([p.acceleration for p in points]),
         curve.source,
     )
-
-
-def _mix(old: JointPoint, new: JointPoint, u: float, window_s: float) -> JointPoint:
-    """Fade at phase u in [0, 1] with w(u) = 10u^3 - 15u^4 + 6u^5 (C2 at both ends)."""
-    w = u**3 * (10.0 - 15.0 * u + 6.0 * u * u)
-    dw = 30.0 * u * u * (1.0 - u) ** 2 / window_s
-    ddw = 60.0 * u * (1.0 - u) * (1.0 - 2.0 * u) / window_s**2
-    position = new.position - old.position
-    velocity = new.velocity - old.velocity
-    acceleration = new.acceleration - old.acceleration
-    return JointPoint(
-        old.position + w * position,
-        old.velocity + w * velocity + dw * position,
-        old.acceleration + w * acceleration + 2.0 * dw * velocity + ddw * position,
-    )
+    return faded.then(curve.window(end_ns, StampNs(curve.end_ns)))
 
 
 def _excess(timeline: Timeline[StampNs], limits: JointLimits) -> float:

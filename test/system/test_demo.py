@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`levine demo` as a user runs it: ends by itself, with figures and recordings."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+from harness import isolated_domain
+from mcap.reader import make_reader
+
+FIGURES = (
+    "limit_violations",
+    "missed_ticks",
+    "command_jitter_ms_p99",
+    "inference_ms_p50",
+    "observation_age_ms_p50",
+)
+RECORDED = {
+    "joint_states",
+    "policy/action_chunk",
+    "policy/raw_chunk",
+    "supervisor/mode",
+    "supervisor/proposal",
+    "supervisor/command",
+    "camera/front/image/compressed",
+    "camera/wrist/image/compressed",
+}
+
+
+def test_demo_ends_by_itself_with_figures_and_recordings(tmp_path):
+    out = tmp_path / "out.json"
+    command = [
+        sys.executable, "-m", "levine_policy_node.cli.main", "demo", "--headless",
+        "--episodes", "2", "--seed", "7", "--json", str(out), "--out", str(tmp_path / "demo"),
+    ]  # fmt: skip
+    with isolated_domain():
+        result = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    results = json.loads(out.read_text())
+    assert results["episodes"] == 2
+    assert results["successes"] >= 1
+    assert results["limit_violations"] == 0
+    assert all(isinstance(results[name], int | float) for name in FIGURES)
+    assert (tmp_path / "demo" / "demo.mp4").stat().st_size > 10_000
+    assert (tmp_path / "demo" / "demo.png").stat().st_size > 10_000
+    assert len(results["mcap_files"]) == 2
+    for path in results["mcap_files"]:
+        with Path(path).open("rb") as stream:
+            summary = make_reader(stream).get_summary()
+        topics = {c.topic.lstrip("/") for c in summary.channels.values()}
+        assert topics >= RECORDED
+    left = [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(p.info["cmdline"])]
+    assert not left
