@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
-from types import FrameType
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -17,6 +17,8 @@ from levine_policy_node.errors import LevineError
 
 EXIT_OK = 0
 EXIT_USAGE = 2
+
+_SIGNAL_CHECK_S = 0.1
 
 
 def run(factory: Callable[[], Sequence[Node]], argv: list[str] | None = None) -> int:
@@ -29,15 +31,19 @@ def run(factory: Callable[[], Sequence[Node]], argv: list[str] | None = None) ->
         The process exit code.
     """
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _shut_down)
+        signal.signal(number, lambda _number, _frame: stop.set())
     nodes: Sequence[Node] = ()
     try:
         nodes = factory()
         executor = SingleThreadedExecutor()
         for node in nodes:
             executor.add_node(node)
-        executor.spin()
+        # A signal does not interrupt rclpy's wait, and shutting the context down to end it would
+        # pull the publishers from under the nodes' threads; so the wait is bounded.
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=_SIGNAL_CHECK_S)
     except ExternalShutdownException:
         pass
     except LevineError as error:
@@ -51,8 +57,3 @@ def run(factory: Callable[[], Sequence[Node]], argv: list[str] | None = None) ->
             node.destroy_node()
         rclpy.try_shutdown()
     return EXIT_OK
-
-
-def _shut_down(signal_number: int, frame: FrameType | None) -> None:
-    del signal_number, frame
-    rclpy.try_shutdown()

@@ -62,7 +62,11 @@ class Rollout:
         self._triggers: dict[str, Client] = {
             name: node.create_client(Trigger, name) for name in services
         }
-        self._set_parameters = node.create_client(SetParameters, "sim_arm/set_parameters")
+        # The arm needs the seed to lay out the scene, the recorder to write it down.
+        seeded = ["sim_arm", "intervention_recorder"] if recorder else ["sim_arm"]
+        self._seeds: dict[str, Client] = {
+            name: node.create_client(SetParameters, f"{name}/set_parameters") for name in seeded
+        }
 
     def close(self) -> None:
         """Leave the graph."""
@@ -92,7 +96,11 @@ class Rollout:
         def missing() -> list[str]:
             alive()
             found = [name for name, c in self._triggers.items() if not c.service_is_ready()]
-            found += [] if self._set_parameters.service_is_ready() else ["sim_arm parameters"]
+            found += [
+                f"{name} parameters"
+                for name, client in self._seeds.items()
+                if not client.service_is_ready()
+            ]
             found += [] if self.mode == "DISARMED" else ["supervisor/mode DISARMED"]
             return found + ([] if self.episode else ["sim/episode"])
 
@@ -170,9 +178,10 @@ class Rollout:
     def _reset_scene(self, seed: int) -> None:
         value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=seed)
         request = SetParameters.Request(parameters=[Parameter(name="seed", value=value)])
-        future = self._set_parameters.call_async(request)
-        if not self.spin_until(future.done, CALL_TIMEOUT_S):
-            raise RolloutError("sim_arm did not take the seed")
+        for name, client in self._seeds.items():
+            future = client.call_async(request)
+            if not self.spin_until(future.done, CALL_TIMEOUT_S):
+                raise RolloutError(f"{name} did not take the seed")
         self._must("sim/reset")
         fresh = lambda: self.episode.get("seed") == seed and self._scene_time_s() < 5.0  # noqa: E731
         if not self.spin_until(fresh, CALL_TIMEOUT_S):

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policy, supervisor and simulated arm in one process, in simulated time, without ROS.
+
+The same decisions as in the running graph, called in turn: the policy infers, `core.placement`
+merges, `core.supervisor.step` decides each tick, and the simulated controller plays what it is
+sent. Only transport and scheduling are missing, so this is what ROS is compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from levine_policy_node.core.action_chunk import ActionChunk
+from levine_policy_node.core.merge import MergeOptions
+from levine_policy_node.core.modes import Event, Mode
+from levine_policy_node.core.observation import Observation
+from levine_policy_node.core.placement import ChunkPlacer
+from levine_policy_node.core.success_rate import EpisodeResult, summarise
+from levine_policy_node.core.supervision import (
+    Decision,
+    Heartbeat,
+    Inputs,
+    Measured,
+    Request,
+    SupervisorOptions,
+    SupervisorState,
+)
+from levine_policy_node.core.supervisor import step
+from levine_policy_node.core.timeline import Timeline
+from levine_policy_node.core.units import NS_PER_S, StampNs, SteadyNs, nanoseconds
+from levine_policy_node.robot import Robot, load_robot
+from levine_policy_node.runtime.bundle import load_bundle
+from levine_policy_node.runtime.onnx_policy import OnnxPolicy
+from levine_policy_node.sim.joint_trajectory_controller import (
+    JointTrajectoryController,
+    TrajectoryCommand,
+    TrajectoryControllerOptions,
+    TrajectoryPoint,
+)
+from levine_policy_node.sim.plant import Plant, PlantOptions, hard_limits
+from levine_policy_node.sim.scene import CameraRenderer
+from levine_policy_node.sim.tasks import PickPlaceTask
+
+_TICK_NS = nanoseconds(0.01)
+_START = StampNs(NS_PER_S)
+_ENGAGE_TIMEOUT_TICKS = 300
+
+
+def run_direct(
+    *,
+    robot: str,
+    policy: str,
+    seeds: range,
+    latency_s: float,
+    on_episode: Callable[[int, EpisodeResult], None],
+) -> dict[str, Any]:
+    """Evaluate a policy and return the same results as through ROS, as far as they exist.
+
+    Args:
+        robot: Robot file of the simulated arm.
+        policy: Bundle.
+        seeds: One episode each.
+        latency_s: From capture to the merged chunk [s].
+        on_episode: Called with (index, result) after each episode.
+
+    Raises:
+        ConfigError: If robot and policy do not fit.
+    """
+    loaded = load_robot(robot)
+    cell = DirectCell(loaded, OnnxPolicy(load_bundle(policy), loaded), latency_s)
+    try:
+        results: list[EpisodeResult] = []
+        for index, seed in enumerate(seeds):
+            results.append(cell.run_episode(seed))
+            on_episode(index, results[-1])
+        return {**summarise(results), **cell.measured()}
+    finally:
+        cell.close()
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A chunk that is being computed; `due_ns` is when it is there."""
+
+    due_ns: int
+    chunk: ActionChunk
+
+
+class DirectCell:
+    """A robot cell on a simulated clock."""
+
+    def __init__(self, robot: Robot, policy: OnnxPolicy, latency_s: float) -> None:
+        self._policy = policy
+        self._latency_ns = nanoseconds(latency_s)
+        self._replan_ns = nanoseconds(policy.bundle.replan_s)
+        names, limits = robot.joint_names, robot.limits()
+        # Without a transport a window is there at once, so no lead has to bridge it.
+        self._placer = ChunkPlacer(
+            limits, MergeOptions(actuation_delay_s=robot.controller.actuation_delay_s)
+        )
+        self._options = SupervisorOptions(
+            limits=limits,
+            home=robot.home_position(),
+            exempt=np.array([joint.role == "gripper" for joint in robot.joints.values()]),
+        )
+        self._now = _START
+        self._plant = Plant(
+            JointTrajectoryController(names, _TICK_NS, TrajectoryControllerOptions()),
+            hard_limits(limits, robot.position_margin),
+            PlantOptions(_TICK_NS),
+            0,
+            self._now,
+        )
+        self._renderers = {
+            name: CameraRenderer(height=camera.height, width=camera.width)
+            for name, camera in robot.cameras.items()
+            if name in policy.bundle.cameras
+        }
+        self._state = SupervisorState()
+        self._pending: _Pending | None = None
+        self._infer_ns = 0
+        self._inferences = 0
+        self._stops: list[str] = []
+
+    def close(self) -> None:
+        """Free cameras and policy."""
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._policy.close()
+
+    def measured(self) -> dict[str, Any]:
+        """Figures over all episodes."""
+        report = self._plant.monitor.report()
+        return {
+            "limit_violations": report["total_violations"],
+            "monitor": report,
+            "inferences": self._inferences,
+            "stretch_max": round(self._placer.counts.stretch_max, 3),
+            "dropped_rows": self._placer.counts.dropped_rows,
+            "stops": self._stops,
+        }
+
+    def run_episode(self, seed: int) -> EpisodeResult:
+        """Reset to `seed`, arm, engage, and let the policy act until the task ends."""
+        self._plant.reset(seed, self._now)
+        self._state = SupervisorState()
+        self._placer.reset()
+        self._policy.reset()
+        self._pending, self._infer_ns = None, 0
+        self._engage()
+        begun_s = self._plant.episode.time_s
+        while self._state.mode.mode is Mode.POLICY and not self._over(begun_s):
+            decision = self._tick()
+            self._stops += [o.text for o in decision.occurrences if o.name not in {"MODE"}]
+        episode = self._plant.episode
+        duration_s = episode.time_s - begun_s
+        if episode.success:
+            ended_by = "success"
+        elif episode.failed:
+            ended_by = "failure"
+        else:
+            ended_by = "time" if self._state.mode.mode is Mode.POLICY else str(self._state.mode)
+        return EpisodeResult(seed, episode.success, round(duration_s, 3), ended_by)
+
+    def _over(self, begun_s: float) -> bool:
+        episode = self._plant.episode
+        late = episode.time_s - begun_s > PickPlaceTask.horizon_s
+        return episode.success or episode.failed or late
+
+    def _engage(self) -> None:
+        acts, refusal = [Event.ARM, Event.ENGAGE], ""
+        for _ in range(_ENGAGE_TIMEOUT_TICKS):
+            reply = self._tick((Request(acts[0]),)).replies[0]
+            refusal = reply.message
+            if reply.accepted:
+                acts.pop(0)
+            if not acts:
+                return
+        raise RuntimeError(f"{acts[0].name} is refused: {refusal}")
+
+    def _tick(self, requests: tuple[Request, ...] = ()) -> Decision:
+        """One control period: observe and infer if due, decide, send, let the arm move."""
+        now = self._now
+        reading = self._plant.read()
+        self._infer_if_due(reading.position)
+        steady = SteadyNs(int(now))
+        inputs = Inputs(
+            ros_offset_ns=0,
+            measured=Measured(reading.position, reading.velocity, steady),
+            heartbeat=Heartbeat(self._inferences, steady),
+            chunks=self._arrived(),
+            requests=requests,
+        )
+        self._state, decision = step(self._state, steady, inputs, self._options)
+        if decision.window is not None:
+            self._plant.receive_trajectory(_command(decision.window), now, steady)
+        self._plant.step(now, reading)
+        self._now = StampNs(now + _TICK_NS)
+        return decision
+
+    def _infer_if_due(self, position: np.ndarray) -> None:
+        if self._now < self._infer_ns:
+            return
+        self._infer_ns = self._now + self._replan_ns
+        scene = self._plant.scene_state()
+        images = {name: r.render(name, scene) for name, r in self._renderers.items()}
+        observation = Observation(
+            stamp_ns=self._now, joint_positions=position.copy(), images=images
+        )
+        chunk = self._policy.infer(observation)
+        self._inferences += 1
+        self._pending = _Pending(self._now + self._latency_ns, chunk)
+
+    def _arrived(self) -> tuple[Timeline[StampNs], ...]:
+        if self._pending is None or self._now < self._pending.due_ns:
+            return ()
+        chunk, self._pending = self._pending.chunk, None
+        playing = self._state.mode.mode is Mode.POLICY
+        merged = self._placer.place(chunk, self._now, playing=playing)
+        return () if merged is None else (merged.timeline,)
+
+
+def _command(window: Timeline[SteadyNs]) -> TrajectoryCommand:
+    """The window as the message a controller would get."""
+    points = tuple(
+        TrajectoryPoint(
+            nanoseconds(float(window.times_s[k])),
+            window.positions[k],
+            window.velocities[k],
+            window.accelerations[k],
+        )
+        for k in range(len(window.times_s))
+    )
+    return TrajectoryCommand(window.joint_names, StampNs(int(window.start_ns)), points)
