@@ -47,7 +47,7 @@ setup(
         "pydantic>=2.5",
         "PyYAML>=6.0",
         "ruckig>=0.14",
-        "mcap>=1.2",
+        "mcap>=1.5",
         "safetensors>=0.4",
     ],
     extras_require={

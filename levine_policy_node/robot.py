@@ -8,12 +8,20 @@ a limit nobody published is marked as a placeholder, which is shown when the arm
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.units import FloatArray
@@ -21,10 +29,25 @@ from levine_policy_node.errors import ConfigError, UnknownNameError
 from levine_policy_node.resources import share_directory
 
 LimitName = Literal["position", "velocity", "acceleration", "jerk", "effort"]
+Text = Annotated[str, Field(min_length=1)]
+
+_RELATIVE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
+
+
+def _relative_name(name: str) -> str:
+    """Accept a relative ROS name; ROS itself would refuse another one only at run time."""
+    if name.startswith("/"):
+        raise ValueError(f"'{name}' must be relative (no leading '/')")
+    if not _RELATIVE_NAME.fullmatch(name):
+        raise ValueError(f"'{name}' is not a ROS name (letters, digits, '_', parts joined by '/')")
+    return name
+
+
+RelativeName = Annotated[str, AfterValidator(_relative_name)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Joint(_Strict):
@@ -36,7 +59,7 @@ class Joint(_Strict):
     jerk: float = Field(gt=0)
     effort: float | None = Field(default=None, gt=0)
     role: Literal["arm", "gripper"] = "arm"
-    source: dict[LimitName, str]
+    source: dict[LimitName, Text]
     placeholder: tuple[LimitName, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
@@ -57,15 +80,15 @@ class Controller(_Strict):
     """The ros2_control controller that moves the joints."""
 
     type: Literal["joint_trajectory", "forward_command"]
-    name: str
+    name: RelativeName
     actuation_delay_s: float = Field(default=0.0, ge=0, le=1.0)
 
 
 class CameraStream(_Strict):
     """One camera: where its frames come from and how late their stamps are."""
 
-    topic: str | None = None
-    device: str | None = None
+    topic: RelativeName | None = None
+    device: Text | None = None
     compressed: bool = False
     width: int = Field(default=640, gt=0)
     height: int = Field(default=480, gt=0)
@@ -76,8 +99,6 @@ class CameraStream(_Strict):
     def _one_source(self) -> CameraStream:
         if (self.topic is None) == (self.device is None):
             raise ValueError("give exactly one of 'topic' or 'device'")
-        if self.topic is not None and self.topic.startswith("/"):
-            raise ValueError(f"topic: '{self.topic}' must be relative (no leading '/')")
         return self
 
 
@@ -91,10 +112,10 @@ class Robot(_Strict):
         path: The file it was read from.
     """
 
-    name: str
-    model: str
+    name: Text
+    model: Text
     description: str = ""
-    urdf: str
+    urdf: Text
     joints: dict[str, Joint] = Field(min_length=1)
     position_margin: float = Field(default=0.02, ge=0)
     home: dict[str, float]
@@ -159,7 +180,10 @@ def load_robot(name_or_path: str) -> Robot:
     if not path.is_file():
         known = [p.stem for p in robots_directory().glob("*.yaml")]
         raise UnknownNameError("robot", name_or_path, name_or_path, known)
-    raw = path.read_bytes()
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(str(path), "", f"cannot be read ({error.strerror})") from error
     document = parse_yaml_mapping(raw, str(path))
     try:
         return Robot.model_validate(
@@ -169,6 +193,22 @@ def load_robot(name_or_path: str) -> Robot:
         raise config_error(str(path), error) from error
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's last duplicate wins silently; a joint pasted twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        """Refuse a key that is given twice."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"'{key.value}' is given twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def parse_yaml_mapping(raw: bytes, source: str) -> dict[str, Any]:
     """Parse a YAML mapping from bytes.
 
@@ -176,27 +216,46 @@ def parse_yaml_mapping(raw: bytes, source: str) -> dict[str, Any]:
         ConfigError: If the bytes are not YAML or not a mapping; names the line.
     """
     try:
-        document = yaml.safe_load(raw)
-    except yaml.YAMLError as error:
-        detail = " ".join(str(error).split())
+        document = yaml.load(raw, Loader=_UniqueKeyLoader)  # a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # PyYAML raises ValueError for an impossible date and recurses per level of nesting.
+        detail = " ".join(str(error).split())[:200]
         raise ConfigError(source, "", f"not valid YAML ({detail})", "Check indentation") from error
     if not isinstance(document, dict):
         raise ConfigError(source, "", "expected a mapping of fields to values")
     return document  # pyright: ignore[reportUnknownVariableType]
 
 
+# What pydantic says, in the words of somebody who writes a YAML file.
+_MESSAGES = {
+    "missing": ("is missing", "Add the field"),
+    "extra_forbidden": ("is not a known field", "Remove it or correct its spelling"),
+    "dict_type": ("expected a mapping of names to values", ""),
+    "model_type": ("expected a mapping of fields to values", ""),
+    "tuple_type": ("expected a list", ""),
+    "string_type": ("expected a text", "Put it in quotes"),
+    "string_too_short": ("must not be empty", ""),
+}
+
+
 def config_error(source: str, error: ValidationError) -> ConfigError:
     """Turn the first pydantic complaint into one line that says what to do."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    kind = first["type"]
+    plain = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    message, fix = _MESSAGES.get(kind, (plain, ""))
+    if kind in {"too_short", "too_long"}:
+        limits = first.get("ctx", {})
+        wanted = limits.get("min_length", limits.get("max_length"))
+        message = f"expected {'at least ' if kind == 'too_short' else 'at most '}{wanted} value(s)"
+    # A validator of this file names the value itself, and a whole mapping says nothing.
+    if kind not in {"missing", "value_error"} and not isinstance(
+        first["input"], (dict, BaseModel)
+    ):
+        message += f" (found {first['input']!r:.80})"
     more = len(error.errors()) - 1
-    fix = {
-        "missing": "Add the field",
-        "extra_forbidden": "Remove the field or correct its spelling",
-    }.get(first["type"], "")
-    shown = "" if first["type"] == "missing" else f" (found {first['input']!r:.80})"
-    message = first["msg"].removeprefix("Value error, ")
-    tail = f"{fix}. {more} more error(s) in this file" if more and fix else fix
-    if more and not fix:
-        tail = f"{more} more error(s) in this file"
-    return ConfigError(source, field, f"{message}{shown}", tail)
+    hints = [fix] if fix else []
+    if more:
+        hints.append(f"{more} more error(s) in this file")
+    return ConfigError(source, field, message, ". ".join(hints))

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The few parts of serialized ROS messages the recorder reads without deserializing them.
+
+A message on the wire is CDR (OMG DDSI-RTPS 2.3, section 10): 4 bytes of encapsulation, then the
+fields in order, each aligned to its size counted from the end of the encapsulation. Strings and
+sequences carry a uint32 length; a string's length counts its closing zero.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from levine_policy_node.core.units import NS_PER_S, StampNs
+
+_ENCAPSULATION = 4
+_LITTLE_ENDIAN = b"\x00\x01\x00\x00"
+
+
+class CdrError(ValueError):
+    """The bytes are not the message they should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A std_msgs/Header: stamp [ns] on the ROS clock and frame."""
+
+    stamp_ns: StampNs
+    frame_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawImage:
+    """A sensor_msgs/Image whose pixels are a view of the message's own bytes."""
+
+    header: Header
+    height: int
+    width: int
+    encoding: str
+    step: int
+    data: memoryview
+
+
+class CdrReader:
+    """Read fields one after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        """Start after the encapsulation.
+
+        Raises:
+            CdrError: If the bytes are not plain CDR.
+        """
+        if len(data) < _ENCAPSULATION or data[0] != 0 or data[1] not in (0, 1):
+            raise CdrError("not a plain CDR message")
+        self._data = data
+        self._order = "<" if data[1] == 1 else ">"
+        self._at = _ENCAPSULATION
+
+    def _number(self, code: str, size: int) -> int:
+        self._at += -(self._at - _ENCAPSULATION) % size
+        if self._at + size > len(self._data):
+            raise CdrError("message is cut short")
+        (value,) = struct.unpack_from(self._order + code, self._data, self._at)
+        self._at += size
+        return int(value)
+
+    def uint8(self) -> int:
+        """Read an unsigned 8-bit number."""
+        return self._number("B", 1)
+
+    def uint32(self) -> int:
+        """Read an unsigned 32-bit number."""
+        return self._number("I", 4)
+
+    def int32(self) -> int:
+        """Read a signed 32-bit number."""
+        return self._number("i", 4)
+
+    def octets(self) -> memoryview:
+        """Read a sequence of bytes, without copying it."""
+        length = self.uint32()
+        if self._at + length > len(self._data):
+            raise CdrError("message is cut short")
+        view = memoryview(self._data)[self._at : self._at + length]
+        self._at += length
+        return view
+
+    def string(self) -> str:
+        """Read a string."""
+        return bytes(self.octets()).rstrip(b"\x00").decode("utf-8", "replace")
+
+    def header(self) -> Header:
+        """Read a std_msgs/Header."""
+        sec, nanosec = self.int32(), self.uint32()
+        return Header(StampNs(sec * NS_PER_S + nanosec), self.string())
+
+
+def read_header(data: bytes) -> Header:
+    """Read the header of a message that begins with one.
+
+    Raises:
+        CdrError: If the bytes are too short or not CDR.
+    """
+    return CdrReader(data).header()
+
+
+def stamp_of(data: bytes) -> StampNs | None:
+    """Read when a message with a header says it was made; None if it does not say."""
+    try:
+        stamp_ns = read_header(data).stamp_ns
+    except CdrError:
+        return None
+    return stamp_ns if stamp_ns > 0 else None
+
+
+def read_image(data: bytes) -> RawImage:
+    """Read a serialized sensor_msgs/Image without copying the pixels.
+
+    Raises:
+        CdrError: If the bytes are too short or not CDR.
+    """
+    reader = CdrReader(data)
+    header = reader.header()
+    height, width, encoding = reader.uint32(), reader.uint32(), reader.string()
+    reader.uint8()  # is_bigendian: pixels of one byte have no order
+    return RawImage(header, height, width, encoding, reader.uint32(), reader.octets())
+
+
+def compressed_image(header: Header, image_format: str, data: bytes) -> bytes:
+    """Serialize a sensor_msgs/CompressedImage."""
+    sec, nanosec = divmod(header.stamp_ns, NS_PER_S)
+    out = bytearray(_LITTLE_ENDIAN + struct.pack("<iI", sec, nanosec))
+    for text in (header.frame_id, image_format):
+        encoded = text.encode() + b"\x00"
+        out += struct.pack("<I", len(encoded)) + encoded
+        out += bytes(-(len(out) - _ENCAPSULATION) % 4)
+    return bytes(out) + struct.pack("<I", len(data)) + data
