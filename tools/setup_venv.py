@@ -65,7 +65,7 @@ def missing_from_system() -> str:
     if not (ctypes.util.find_library("OSMesa") or ctypes.util.find_library("EGL")):
         return (
             "no library for rendering without a display; "
-            "run: apt-get install libosmesa6   (or libegl1)"
+            "run: apt-get install libegl1 libgl1-mesa-dri"
         )
     return ""
 

@@ -16,8 +16,8 @@ from levine_policy_node.cli.rollouts import isolate_dds, run_rollouts
 from levine_policy_node.graph import GraphOptions
 from levine_policy_node.ros.rollout import Rollout
 
-VIEW_FPS = 15.0
-VIEW_SIZE = (480, 360)
+VIEW_FPS = 10.0
+VIEW_SIZE = (320, 240)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

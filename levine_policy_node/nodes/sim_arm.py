@@ -37,6 +37,7 @@ from levine_policy_node.ros.messages import (
     timeline_from_msg,
 )
 from levine_policy_node.ros.parameters import load_parameters
+from levine_policy_node.ros.scheduling import switch_threads_often
 from levine_policy_node.sim.arm import ArmOptions, JointReading
 from levine_policy_node.sim.joint_trajectory_controller import TrajectoryCommand, TrajectoryPoint
 from levine_policy_node.sim.limit_checks import check_trajectory
@@ -69,9 +70,11 @@ class SimArm(Node):
             ros_now(self),
         )
         self._cameras = CameraThread(
-            cameras, self._publish_frame, CameraOptions(p.camera_delay_s, p.image_noise)
+            cameras,
+            self._publish_frame,
+            CameraOptions(p.camera_delay_s, p.image_noise),
         )
-        self._view = CameraThread(view, self._publish_frame, CameraOptions(niceness=10))
+        self._view = CameraThread(view, self._publish_frame, CameraOptions())
         self._control = ControlThread(period_ns, self._tick, lambda: ros_now(self))
         self._episode_due_ns = self._last_tick_ns = 0
         self._diagnosed = _Sample(time.monotonic(), time.process_time(), 0, {})
@@ -274,6 +277,7 @@ def trajectory_command_from_msg(message: JointTrajectory) -> TrajectoryCommand:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the node until a signal."""
+    switch_threads_often()
     return run(lambda: [SimArm()], argv)
 
 

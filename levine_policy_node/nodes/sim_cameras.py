@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -39,12 +38,10 @@ class CameraOptions:
     Attributes:
         delay_s: From capture until the frame is published; its stamp stays the capture [s].
         noise: Standard deviation of each pixel, in grey levels of 255.
-        niceness: Of the rendering thread; a film must not take time from observations.
     """
 
     delay_s: float = 0.0
     noise: float = 0.0
-    niceness: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +124,6 @@ class CameraThread:
     def _main(self) -> None:
         renderers: dict[tuple[int, int], CameraRenderer] = {}
         try:
-            # Before the renderers, whose own threads inherit it (on Linux it is per thread).
-            thread = threading.get_native_id()
-            nice = os.getpriority(os.PRIO_PROCESS, thread) + self._options.niceness
-            os.setpriority(os.PRIO_PROCESS, thread, nice)
             for camera in self._cameras.values():
                 size = (camera.height, camera.width)
                 if size not in renderers:

@@ -9,16 +9,15 @@ import threading
 from collections.abc import Callable, Sequence
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from levine_policy_node.errors import LevineError
+from levine_policy_node.ros.spin import Spinner
 
 EXIT_OK = 0
 EXIT_USAGE = 2
-
-_SIGNAL_CHECK_S = 0.1
 
 
 def run(factory: Callable[[], Sequence[Node]], argv: list[str] | None = None) -> int:
@@ -37,13 +36,9 @@ def run(factory: Callable[[], Sequence[Node]], argv: list[str] | None = None) ->
     nodes: Sequence[Node] = ()
     try:
         nodes = factory()
-        executor = SingleThreadedExecutor()
-        for node in nodes:
-            executor.add_node(node)
-        # A signal does not interrupt rclpy's wait, and shutting the context down to end it would
-        # pull the publishers from under the nodes' threads; so the wait is bounded.
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=_SIGNAL_CHECK_S)
+        # Shutting the context down to end the spinning would pull the publishers from under the
+        # nodes' threads, so it is told to stop.
+        Spinner(nodes).spin(stop)
     except ExternalShutdownException:
         pass
     except LevineError as error:

@@ -21,6 +21,7 @@ class ManagedNode(LifecycleNode):
     def __init__(self, node_name: str) -> None:
         super().__init__(node_name)
         self.failure: Exception | None = None
+        self._autostarting = False
 
     def setup(self) -> None:
         """Acquire everything that may fail: files, devices, publishers, threads."""
@@ -38,12 +39,15 @@ class ManagedNode(LifecycleNode):
         """Configure and activate now.
 
         Raises:
-            LevineError: What `setup` or `start` raised.
+            LevineError: What `setup` or `start` raised; the caller shows it, so it is not logged.
         """
-        if (
-            self.trigger_configure() is not TransitionCallbackReturn.SUCCESS
-            or self.trigger_activate() is not TransitionCallbackReturn.SUCCESS
-        ):
+        self._autostarting = True
+        started = (
+            self.trigger_configure() is TransitionCallbackReturn.SUCCESS
+            and self.trigger_activate() is TransitionCallbackReturn.SUCCESS
+        )
+        self._autostarting = False
+        if not started:
             raise self.failure or LevineError(f"{self.get_name()} did not start")
 
     def close(self) -> None:
@@ -78,7 +82,8 @@ class ManagedNode(LifecycleNode):
             hook()  # type: ignore[operator]
         except LevineError as error:
             self.failure = error
-            self.get_logger().error(str(error))
+            if not self._autostarting:
+                self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
         except Exception as error:  # noqa: BLE001  rclpy would swallow it silently
             self.failure = error

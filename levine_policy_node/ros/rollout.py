@@ -28,6 +28,7 @@ from levine_policy_node.ros import qos
 
 READY_TIMEOUT_S = 30.0
 CALL_TIMEOUT_S = 5.0
+START_TIMEOUT_S = 15.0
 RESTING_MODES = frozenset({"DISARMED", "ARMED", "PAUSED"})
 LATCHED_MODES = frozenset({"PSTOP", "FAULT", "ESTOP"})
 
@@ -128,8 +129,7 @@ class Rollout:
             RolloutError: If a step is refused; the message says why.
         """
         self._reset_scene(seed)
-        self._must("supervisor/arm")
-        self._engage()
+        self._start_policy()
         # The scene has not moved while the arm stood, so the task's clock starts here.
         start_s = self._scene_time_s()
 
@@ -187,22 +187,21 @@ class Rollout:
         if not self.spin_until(fresh, CALL_TIMEOUT_S):
             raise RolloutError(f"the scene was not reset to seed {seed}")
 
-    def _engage(self) -> None:
-        # The policy may still be looking at frames from before the reset: ask again.
-        reasons: list[str] = []
-
-        def engaged() -> bool:
-            success, message = self.call("supervisor/engage")
-            reasons.append(message)
-            return success
-
-        deadline = time.monotonic() + 10.0
-        while not engaged():
+    def _start_policy(self) -> None:
+        # The policy may still be looking at frames from before the reset, and a busy machine may
+        # trip a watchdog while processes start: do what a person would, look and ask again.
+        reason = ""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while self.mode != "POLICY":
             if time.monotonic() > deadline:
-                raise RolloutError(f"supervisor/engage was refused: {reasons[-1]}")
-            self.spin_until(lambda: False, 0.1)
-        if not self.spin_until(lambda: self.mode == "POLICY", CALL_TIMEOUT_S):
-            raise RolloutError(f"engaged, but the mode is {self.mode}")
+                raise RolloutError(f"the policy could not be engaged: {reason}")
+            if self.mode in LATCHED_MODES:
+                reason = self.call("supervisor/reset")[1]
+            elif self.mode in {"INIT", "DISARMED"}:
+                reason = self.call("supervisor/arm")[1]
+            elif self.mode == "ARMED":
+                reason = self.call("supervisor/engage")[1]
+            self.spin_until(lambda: self.mode == "POLICY", 0.1)
 
     def _must(self, name: str) -> str:
         success, message = self.call(name)

@@ -81,9 +81,3 @@ def test_a_cube_out_of_reach_ends_the_episode(arm, task, place):
     task.reset(arm, 0)
     put_cube(arm, *place)
     assert task.failed(arm)
-
-
-def test_time_ends_the_episode(arm, task):
-    task.reset(arm, 0)
-    arm.advance(task.horizon_s)
-    assert task.failed(arm)

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a policy: align, infer, place, merge, publish.
+
+Callbacks only move values; the policy runs in a worker thread. In `policy_runtime` frames come
+from the store that `camera_ingest` fills. As a process of its own the node subscribes to the
+cameras itself: to the drivers' topics, and to `camera/<name>/image` for cameras that a
+`camera_ingest` elsewhere reads from devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.guard_condition import GuardCondition
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String, UInt64
+from trajectory_msgs.msg import JointTrajectory
+
+from levine_policy_node.core.action_chunk import ActionChunk
+from levine_policy_node.core.alignment import StreamFault
+from levine_policy_node.core.frame_store import FrameStore
+from levine_policy_node.core.observation import JointSample
+from levine_policy_node.core.statistics import RollingPercentiles
+from levine_policy_node.core.units import StampNs, nanoseconds, seconds
+from levine_policy_node.nodes.policy_setup import (
+    PolicyExecutorParameters,
+    load_policy,
+    make_placer,
+    make_replanner,
+)
+from levine_policy_node.ros import qos
+from levine_policy_node.ros.camera_topics import CameraTopics, camera_topic
+from levine_policy_node.ros.clocks import ros_now, stamp_from_msg, steady_now
+from levine_policy_node.ros.diagnostics import diagnostics_to_msg
+from levine_policy_node.ros.edge_log import EdgeLog
+from levine_policy_node.ros.entrypoint import run
+from levine_policy_node.ros.managed_node import ManagedNode
+from levine_policy_node.ros.messages import (
+    MessageError,
+    action_chunk_to_msg,
+    by_name,
+    timeline_to_msg,
+)
+from levine_policy_node.ros.parameters import load_parameters
+from levine_policy_node.ros.spin import wake
+from levine_policy_node.runtime.inference_worker import InferenceRequest, InferenceWorker
+
+POLICY_MODE = "POLICY"
+
+# Publishers are found one after the other, and a joint state may come a moment after the frame
+# of its instant: no news until it lasts.
+_START_PATIENCE_S = 1.0
+_PATIENCE_S = 0.1
+
+
+class PolicyExecutor(ManagedNode):
+    """Publishes `policy/action_chunk`, `policy/raw_chunk` and `policy/heartbeat`.
+
+    Args:
+        store: Where `camera_ingest` of the same process puts frames; None to subscribe here.
+    """
+
+    def __init__(self, store: FrameStore | None = None) -> None:
+        super().__init__("policy_executor")
+        self.parameters = load_parameters(self, PolicyExecutorParameters)
+        self._embedded = store is None
+        self._store = FrameStore() if store is None else store
+        self._inference_s = RollingPercentiles()
+        self._age_s = RollingPercentiles()
+        self._observation_log = EdgeLog(self, "observations are complete again")
+        self._inference_log = EdgeLog(self, "inference works again")
+        self._joint_log = EdgeLog(self, "joint states are good again")
+        self._release: list[Callable[[], object]] = []
+        self._active = False
+        self._patient_until_ns = 0
+        self._mode = ""
+        self._epoch = 1
+        self.cameras: tuple[str, ...] = ()
+
+    def setup(self) -> None:
+        """Load the robot file and the policy, then create everything that uses them."""
+        loaded = load_policy(self.parameters)
+        self._release.append(loaded.policy.close)
+        self._robot, self._bundle = loaded.robot, loaded.bundle
+        self.cameras = loaded.bundle.cameras
+        self._replanner = make_replanner(loaded, self.parameters, self._store)
+        self._placer = make_placer(loaded.robot, self.parameters)
+        self._create_outputs()
+        self._create_inputs()
+        self._worker = InferenceWorker(loaded.policy, self._on_worker_done)
+        self._release.append(self._worker.close)
+        self.get_logger().info(
+            f"{loaded.bundle.source} for {loaded.robot.name}, every {loaded.bundle.replan_s:g} s"
+        )
+
+    def start(self) -> None:
+        """Begin to infer."""
+        self._active = True
+        self._be_patient(_START_PATIENCE_S)
+        self._replanner.restart()
+        self._store.listen(self._on_new_frame)
+
+    def stop(self) -> None:
+        """Stop inferring and fall silent."""
+        self._active = False
+        self._store.listen(None)
+
+    def teardown(self) -> None:
+        """End the worker and release everything, last things first."""
+        while self._release:
+            self._release.pop()()
+
+    def _create_outputs(self) -> None:
+        self._chunks = self._publisher(JointTrajectory, "policy/action_chunk", qos.COMMAND)
+        self._raw = self._publisher(JointTrajectory, "policy/raw_chunk", qos.COMMAND)
+        self._heartbeat = self._publisher(UInt64, "policy/heartbeat", qos.HEARTBEAT)
+        self._diagnostics = self._publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+
+    def _create_inputs(self) -> None:
+        self._frame_guard = self._guard_condition(self._plan)
+        self._result_guard = self._guard_condition(self._on_result)
+        for subscription in (
+            self.create_subscription(
+                JointState, "joint_states", self._on_joint_state, qos.JOINT_STATE_IN
+            ),
+            self.create_subscription(String, "supervisor/mode", self._on_mode, qos.MODE),
+        ):
+            self._release.append(lambda used=subscription: self.destroy_subscription(used))
+        # The steady clock: a paused or stepped ROS clock must not silence the heartbeat.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        for period_s, callback in (
+            (1.0 / self.parameters.heartbeat_hz, self._on_tick),
+            (1.0, self._on_second),
+        ):
+            timer = self.create_timer(period_s, callback, clock=steady)
+            self._release.append(lambda used=timer: self.destroy_timer(used))
+        if self._embedded:
+            streams = {name: self._robot.cameras[name] for name in self.cameras}
+            topics = {name: camera_topic(name, stream) for name, stream in streams.items()}
+            self._release.append(CameraTopics(self, topics, self._store).close)
+
+    def _publisher(self, kind: Any, topic: str, profile: Any) -> Any:
+        publisher = self.create_lifecycle_publisher(kind, topic, profile)
+        self._release.append(lambda: self.destroy_lifecycle_publisher(publisher))
+        return publisher
+
+    def _guard_condition(self, callback: Callable[[], None]) -> GuardCondition:
+        guard = self.create_guard_condition(callback)
+        self._release.append(lambda: self.destroy_guard_condition(guard))
+        return guard
+
+    def _on_joint_state(self, message: JointState) -> None:
+        wanted = self._robot.joint_names
+        names = cast("Sequence[str]", message.name)
+        try:
+            stamp_ns = stamp_from_msg(message.header.stamp)
+            if stamp_ns == 0:
+                raise MessageError("no stamp")
+            positions = by_name(wanted, names, message.position)
+            measured = len(message.velocity) == len(names)
+            velocities = by_name(wanted, names, message.velocity) if measured else None
+            if not np.all(np.isfinite(positions)):
+                raise MessageError("positions are not finite")
+        except MessageError as error:
+            self._joint_log.problem("message", f"joint state dropped: {error}")
+            return
+        self._joint_log.fine()
+        self._replanner.add_joint_sample(JointSample(stamp_ns, positions, velocities))
+
+    def _on_mode(self, message: String) -> None:
+        entered = message.data == POLICY_MODE and self._mode != POLICY_MODE
+        if message.data != self._mode:
+            self._placer.reset()
+        self._mode = message.data
+        if entered:
+            # What was inferred before belongs to another situation: start from the present.
+            self._epoch += 1
+            self._replanner.restart()
+            self._plan()
+
+    def _on_new_frame(self, stamp_ns: StampNs) -> None:
+        """Wake the node if a frame may be the one waited for; in the thread of the camera."""
+        if self._worker.idle and self._replanner.is_due(stamp_ns):
+            self._frame_guard.trigger()
+            wake()
+
+    def _on_tick(self) -> None:
+        if self._worker.failure is not None:
+            # Not to be survived: this process ends, and the supervisor brakes.
+            raise RuntimeError("the inference thread died") from self._worker.failure
+        if not self._active:
+            return
+        if self._worker.alive and self._worker.longest_s() <= self.parameters.inference_timeout_s:
+            self._heartbeat.publish(UInt64(data=self._worker.completed))
+        if self._placer.starves(ros_now(self)):
+            self.get_logger().warning("starved: the timeline ended before a new chunk came")
+        self._plan()
+
+    def _plan(self) -> None:
+        """Ask for an inference if one is due and there is an observation for it."""
+        if not self._active or not self._worker.idle:
+            return
+        now_ns = ros_now(self)
+        found = self._replanner.observe(now_ns)
+        if isinstance(found, StreamFault):
+            if steady_now() >= self._patient_until_ns:
+                kind = (found.stream, found.problem)
+                self._observation_log.problem(kind, f"no inference: {found}")
+            return
+        self._observation_log.fine()
+        self._be_patient(_PATIENCE_S)
+        if found is not None:
+            self._age_s.add(seconds(now_ns - found.stamp_ns))
+            self._worker.submit(InferenceRequest(found, self._epoch))
+
+    def _be_patient(self, patience_s: float) -> None:
+        """Say nothing of missing observations for this long."""
+        self._patient_until_ns = steady_now() + nanoseconds(patience_s)
+
+    def _on_worker_done(self) -> None:
+        """Wake the node for a result; in the worker's thread."""
+        self._result_guard.trigger()
+        wake()
+
+    def _on_result(self) -> None:
+        result = self._worker.results.take()
+        if result is None or not self._active or result.epoch != self._epoch:
+            return
+        self._inference_s.add(result.duration_s)
+        if result.chunk is None:
+            self._inference_log.problem("inference", f"no chunk: {result.error}")
+            return
+        self._inference_log.fine()
+        tag = f"{result.chunk.source}#{self._epoch}"
+        self._publish_chunk(replace(result.chunk, source=tag))
+
+    def _publish_chunk(self, chunk: ActionChunk) -> None:
+        playing = self._mode == POLICY_MODE
+        merged = self._placer.place(chunk, ros_now(self), playing=playing)
+        if merged is None:
+            self.get_logger().warning(
+                "chunk dropped: inference took longer than the chunk is long",
+                throttle_duration_sec=5.0,
+            )
+        else:
+            self._chunks.publish(timeline_to_msg(merged.timeline))
+        self._raw.publish(action_chunk_to_msg(chunk))
+
+    def _on_second(self) -> None:
+        counts = self._placer.counts
+        values: dict[str, str | float] = {
+            "policy": f"{self._bundle.name}@{self._bundle.hash8}",
+            "inferences": self._worker.completed,
+            "inference_ms_p50": self._inference_s.percentile(50) * 1e3,
+            "inference_ms_p99": self._inference_s.percentile(99) * 1e3,
+            "observation_age_ms_p50": self._age_s.percentile(50) * 1e3,
+            "observation_age_ms_p99": self._age_s.percentile(99) * 1e3,
+            "chunks": counts.chunks,
+            "late_chunks": counts.late,
+            "dropped_rows": counts.dropped_rows,
+            "stretch_max": counts.stretch_max,
+            "starved": counts.starved,
+        }
+        problem = self._observation_log.text or self._inference_log.text or self._joint_log.text
+        self._diagnostics.publish(diagnostics_to_msg(self, values, problem))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `policy_executor` as its own process."""
+
+    def factory() -> Sequence[PolicyExecutor]:
+        node = PolicyExecutor()
+        if node.parameters.autostart:
+            node.autostart()
+        return (node,)
+
+    return run(factory, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

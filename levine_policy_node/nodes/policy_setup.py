@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `policy_executor` is configured with: its parameters, and a policy loaded from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+
+from levine_policy_node.core.alignment import AlignmentLimits
+from levine_policy_node.core.frame_store import FrameStore
+from levine_policy_node.core.merge import MergeOptions
+from levine_policy_node.core.placement import ChunkPlacer
+from levine_policy_node.core.replanner import Replanner
+from levine_policy_node.core.units import nanoseconds
+from levine_policy_node.robot import Robot, load_robot
+from levine_policy_node.ros.parameters import parameter
+from levine_policy_node.runtime.bundle import Bundle, load_bundle
+from levine_policy_node.runtime.onnx_policy import OnnxOptions, OnnxPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyExecutorParameters:
+    """Parameters of `policy_executor`."""
+
+    robot: str = parameter("Robot file: name of one that ships, or path")
+    policy: str = parameter("Policy bundle: name of one that ships, or path")
+    camera_max_age_s: float = parameter(
+        "Oldest frame an observation may have [s]", low=0.01, high=10.0
+    )
+    joint_max_age_s: float = parameter(
+        "Oldest joint state, and longest gap between two [s]", low=0.005, high=10.0
+    )
+    frozen_motion_rad: float = parameter(
+        "A camera that repeats its pixels while an arm joint moves so far is frozen [rad]",
+        low=0.0,
+        high=10.0,
+    )
+    blend_s: float = parameter("Fade from one chunk to the next [s]", low=0.0, high=5.0)
+    lead_s: float = parameter("Time a chunk needs to reach the arm [s]", low=0.0, high=1.0)
+    inference_timeout_s: float = parameter(
+        "An inference that takes longer is stopped and silences the heartbeat [s]",
+        low=0.005,
+        high=60.0,
+    )
+    heartbeat_hz: float = parameter("Rate of policy/heartbeat [Hz]", low=5.0, high=200.0)
+    provider: str = parameter("Where graphs run: cpu or cuda; there is no fallback")
+    threads: int = parameter("Threads of one inference", low=1, high=64)
+    autostart: bool = parameter("Configure and activate without a manager", default=True)
+
+    def __post_init__(self) -> None:
+        if self.provider not in {"cpu", "cuda"}:
+            raise ValueError(f"provider: '{self.provider}' is not known. Known: cpu, cuda")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedPolicy:
+    """A policy that fits the robot, warmed up."""
+
+    robot: Robot
+    bundle: Bundle
+    policy: OnnxPolicy
+
+
+def load_policy(settings: PolicyExecutorParameters) -> LoadedPolicy:
+    """Load robot file and bundle, and run the policy once.
+
+    Raises:
+        ConfigError: If the robot file or the bundle is wrong, or they do not fit each other.
+    """
+    robot = load_robot(settings.robot)
+    bundle = load_bundle(settings.policy)
+    options = OnnxOptions(
+        provider=cast("Literal['cpu', 'cuda']", settings.provider),
+        threads=settings.threads,
+        timeout_s=settings.inference_timeout_s,
+    )
+    return LoadedPolicy(robot, bundle, OnnxPolicy(bundle, robot, options))
+
+
+def make_replanner(
+    loaded: LoadedPolicy, settings: PolicyExecutorParameters, store: FrameStore
+) -> Replanner:
+    """Build the part that decides when to infer.
+
+    A frame may start an inference half a frame of the slowest camera before its time.
+    """
+    robot, bundle = loaded.robot, loaded.bundle
+    frames_s = [1.0 / robot.cameras[name].rate_hz for name in bundle.cameras]
+    slack_s = 0.5 * min(bundle.replan_s, max(frames_s, default=0.0))
+    limits = AlignmentLimits(
+        camera_max_age_s=settings.camera_max_age_s,
+        joint_max_age_s=settings.joint_max_age_s,
+        frozen_motion_rad=settings.frozen_motion_rad,
+        arm=np.array([joint.role == "arm" for joint in robot.joints.values()]),
+    )
+    return Replanner(
+        store, bundle.cameras, limits, nanoseconds(bundle.replan_s), nanoseconds(slack_s)
+    )
+
+
+def make_placer(robot: Robot, settings: PolicyExecutorParameters) -> ChunkPlacer:
+    """Build the part that turns chunks into one timeline."""
+    options = MergeOptions(
+        blend_s=settings.blend_s,
+        lead_s=settings.lead_s,
+        actuation_delay_s=robot.controller.actuation_delay_s,
+    )
+    return ChunkPlacer(robot.limits(), options)

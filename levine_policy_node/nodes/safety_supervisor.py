@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only writer to the controller: arbitrates, limits, watches and stops.
+
+Run-time assurance, not a safety-rated function: it sits above the limits and stops of the
+controller and the hardware, which must exist. The decisions are `core.supervisor.step`; this
+node brings the inputs there and the outputs away. It is a plain node, since a gate has no
+inactive state.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from std_srvs.srv import SetBool, Trigger
+
+from levine_policy_node.core.modes import MOVING, Event
+from levine_policy_node.core.supervision import Decision, SupervisorOptions, SupervisorState
+from levine_policy_node.core.supervisor import step
+from levine_policy_node.core.units import StampNs, SteadyNs
+from levine_policy_node.robot import Robot, load_robot
+from levine_policy_node.ros import qos
+from levine_policy_node.ros.clocks import ros_now, stamp_to_msg
+from levine_policy_node.ros.controllers.forward_command import ForwardCommandOutput
+from levine_policy_node.ros.controllers.joint_trajectory import JointTrajectoryOutput
+from levine_policy_node.ros.deadline_loop import (
+    DeadlineLoop,
+    GapStatistics,
+    keep_garbage_out_of_the_loop,
+)
+from levine_policy_node.ros.entrypoint import run
+from levine_policy_node.ros.operator_requests import OperatorRequests
+from levine_policy_node.ros.parameters import load_parameters, parameter
+from levine_policy_node.ros.scheduling import URGENT, set_urgency, switch_threads_often
+from levine_policy_node.ros.supervisor_inputs import SupervisorInputs
+from levine_policy_node.ros.supervisor_outputs import SupervisorOutputs
+
+EXIT_LOOP_FAILED = 1
+
+_TRIGGERS = {
+    "arm": Event.ARM,
+    "disarm": Event.DISARM,
+    "engage": Event.ENGAGE,
+    "pause": Event.PAUSE,
+    "resume": Event.RESUME,
+    "stop": Event.STOP,
+    "reset": Event.RESET,
+    "home": Event.HOME,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SafetySupervisorParameters:
+    """Parameters of `safety_supervisor`; `core.supervision.SupervisorOptions` explains them."""
+
+    robot: str = parameter("Robot file: a name in config/robots or a path")
+    control_rate_hz: float = parameter("Ticks per second [Hz]", low=20.0, high=500.0)
+    window_s: float = parameter("Motion given ahead, before its brake [s]", low=0.04, high=0.1)
+    lead_s: float = parameter("Time until a change takes effect [s]", low=0.0, high=0.06)
+    command_period_s: float = parameter("Time between windows [s]", low=0.01, high=0.05)
+    overrun_s: float = parameter("Gap between two ticks [s]", low=0.03, high=0.5)
+    joint_state_timeout_s: float = parameter("Age of joint_states [s]", low=0.02, high=1.0)
+    policy_timeout_s: float = parameter("Silence of the policy [s]", low=0.03, high=1.0)
+    inference_stall_s: float = parameter("Time without an inference [s]", low=0.05, high=10.0)
+    starved_timeout_s: float = parameter("Standing without a chunk [s]", low=0.0, high=10.0)
+    target_timeout_s: float = parameter("Age of operator/target [s]", low=0.02, high=1.0)
+    abandon_s: float = parameter("PAUSED without a policy [s]", low=0.1, high=60.0)
+    tracking_tolerance: float = parameter("Distance from the command [rad]", low=0.01, high=3.0)
+    tracking_timeout_s: float = parameter("Time beyond it [s]", low=0.0, high=2.0)
+    tracking_delay_s: float = parameter("Lag that is allowed for [s]", low=0.0, high=0.3)
+    rest_velocity: float = parameter("Speed of an arm at rest [rad/s]", low=0.001, high=1.0)
+    stop_timeout_s: float = parameter("Longest stop [s]", low=0.5, high=10.0)
+    estop_heartbeat_s: float = parameter("Silence of estop; 0: off [s]", low=0.0, high=10.0)
+
+    def __post_init__(self) -> None:
+        if self.lead_s + self.command_period_s + 1.0 / self.control_rate_hz > self.window_s:
+            raise ValueError(
+                "window_s: must be at least lead_s + command_period_s + one tick, or the "
+                "controller brakes between two windows"
+            )
+
+
+class SafetySupervisor(Node):
+    """Runs the supervisor at `control_rate_hz` and puts ROS around it."""
+
+    def __init__(self) -> None:
+        super().__init__("safety_supervisor")
+        p = load_parameters(self, SafetySupervisorParameters)
+        self._robot = load_robot(p.robot)
+        self._controller = _make_output(self, self._robot)
+        self._options = _make_options(p, self._robot, self._controller)
+        self._state = SupervisorState()
+        self._faults = ""
+        self._resting = threading.Event()
+        self._requests = OperatorRequests()
+        self._outputs = SupervisorOutputs(self, self._robot.joint_names)
+        self._inputs = SupervisorInputs(self, self._robot.joint_names, self._controller.publishers)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+        for name, act in _TRIGGERS.items():
+            self.create_service(Trigger, f"supervisor/{name}", self._trigger(act))
+        self.create_service(SetBool, "supervisor/takeover", self._on_takeover)
+        self._gaps = GapStatistics(1.0 / p.control_rate_hz)
+        self.failed = False
+        self._loop = DeadlineLoop(1.0 / p.control_rate_hz, self._tick, self._on_loop_failure)
+        self.create_timer(1.0, self._diagnose, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._loop.start()
+
+    def close(self) -> None:
+        """Bring a moving arm to rest, then end the loop; called once by the entry point.
+
+        Nothing spins any more, so the joint states seem late and the stop ends in PSTOP: that
+        is where an abandoned arm belongs.
+        """
+        if self._loop.alive and not self._resting.is_set():
+            self._requests.ask(Event.DISARM)
+            self._resting.wait(self._options.stop_timeout_s)
+        self._loop.stop()
+
+    # In the loop's thread.
+
+    def _tick(self, now_ns: SteadyNs) -> None:
+        inputs = self._inputs.take(self._requests.take())
+        self._state, decision = step(self._state, now_ns, inputs, self._options)
+        self._send(decision, now_ns)
+        for reply in decision.replies:
+            self._requests.reply(reply)
+        if decision.mode.mode in MOVING:
+            self._resting.clear()
+        else:
+            self._resting.set()
+        self._faults = ", ".join(fault.name for fault in decision.faults)
+        self._outputs.say(decision, StampNs(now_ns + inputs.ros_offset_ns))
+
+    def _send(self, decision: Decision, now_ns: SteadyNs) -> None:
+        if decision.command is None:
+            self._gaps.pause()
+        else:
+            self._gaps.sent(now_ns)
+        if isinstance(self._controller, JointTrajectoryOutput):
+            if decision.window is not None:
+                self._controller.send_window(decision.window, decision.offset_ns, decision.source)
+        elif decision.command is not None:
+            self._controller.send_position(decision.command.position)
+
+    def _on_loop_failure(self) -> None:
+        # What was sent ends at rest by itself; a supervisor that cannot decide must not go on.
+        self.failed = True
+        self.get_logger().fatal("the control loop failed; the supervisor ends")
+        rclpy.try_shutdown()
+
+    # In the executor's thread.
+
+    def _trigger(
+        self, act: Event
+    ) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
+        def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            del request
+            reply = self._requests.ask(act)
+            response.success, response.message = reply.accepted, reply.message
+            if act is Event.ARM and reply.accepted:
+                self._say_placeholders()
+            return response
+
+        return answer
+
+    def _on_takeover(
+        self, request: SetBool.Request, response: SetBool.Response
+    ) -> SetBool.Response:
+        reply = self._requests.ask(Event.TAKEOVER if request.data else Event.HANDBACK)
+        response.success, response.message = reply.accepted, reply.message
+        return response
+
+    def _say_placeholders(self) -> None:
+        placeholders = self._robot.placeholders()
+        if placeholders:
+            self.get_logger().warning(
+                f"limits of {self._robot.name} that nobody published, chosen with caution: "
+                f"{', '.join(placeholders)}"
+            )
+
+    def _diagnose(self) -> None:
+        # The only collections there are; the old generation is frozen, so they are short.
+        gc.collect(1)
+        report, state = self._loop.report(), self._state
+        values = {
+            "mode": state.mode.mode.value,
+            "active_faults": self._faults,
+            "ticks": str(report.ticks),
+            "missed_ticks": str(report.missed),
+            "tick_lateness_ms_p50": f"{report.lateness_p50_ms:.3f}",
+            "tick_lateness_ms_p99": f"{report.lateness_p99_ms:.3f}",
+            "tick_lateness_ms_max": f"{report.lateness_max_ms:.3f}",
+            "command_gap_ms_max": f"{self._gaps.max_ms():.3f}",
+            "command_jitter_ms_p99": f"{self._gaps.jitter_p99_ms():.3f}",
+        }
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.WARN if self._faults else DiagnosticStatus.OK,
+            name=self.get_name(),
+            message=self._faults or state.mode.mode.value,
+            hardware_id=self._robot.name,
+            values=[KeyValue(key=key, value=value) for key, value in values.items()],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = stamp_to_msg(ros_now(self))
+        self._diagnostics.publish(message)
+
+
+def _make_output(node: Node, robot: Robot) -> JointTrajectoryOutput | ForwardCommandOutput:
+    kinds = {
+        "joint_trajectory": JointTrajectoryOutput,
+        "forward_command": ForwardCommandOutput,
+    }
+    return kinds[robot.controller.type](node, robot.controller.name)
+
+
+def _make_options(
+    p: SafetySupervisorParameters,
+    robot: Robot,
+    controller: JointTrajectoryOutput | ForwardCommandOutput,
+) -> SupervisorOptions:
+    """Parameters of the same name, and what the robot file says."""
+    own = {f.name for f in fields(SupervisorOptions)}
+    given = {f.name: getattr(p, f.name) for f in fields(p) if f.name in own}
+    return SupervisorOptions(
+        limits=robot.limits(),
+        home=robot.home_position(),
+        exempt=np.array([joint.role == "gripper" for joint in robot.joints.values()]),
+        sends_windows=controller.sends_windows,
+        **given,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the supervisor as its own process."""
+    made: list[SafetySupervisor] = []
+
+    set_urgency(URGENT)
+    switch_threads_often()
+
+    def factory() -> Sequence[Node]:
+        made.append(SafetySupervisor())
+        keep_garbage_out_of_the_loop()
+        return made
+
+    code = run(factory, argv)
+    return EXIT_LOOP_FAILED if any(node.failed for node in made) else code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the supervisor says about itself: mode, ticks and events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+
+from levine_policy_node.core.faults import Severity
+from levine_policy_node.core.modes import Mode
+from levine_policy_node.core.supervision import Decision, Occurrence
+from levine_policy_node.core.units import StampNs
+from levine_policy_node.ros import qos
+from levine_policy_node.ros.clocks import stamp_to_msg
+from levine_policy_node.ros.messages import joint_state_to_msg
+
+_LEVELS = {
+    Severity.NOTICE: DiagnosticStatus.OK,
+    Severity.PAUSE: DiagnosticStatus.WARN,
+    Severity.PSTOP: DiagnosticStatus.ERROR,
+    Severity.FAULT: DiagnosticStatus.ERROR,
+    Severity.ESTOP: DiagnosticStatus.ERROR,
+}
+
+
+class SupervisorOutputs:
+    """Publishers under `supervisor/`."""
+
+    def __init__(self, node: Node, joint_names: Sequence[str]) -> None:
+        self._node = node
+        self._names = tuple(joint_names)
+        self._mode = node.create_publisher(String, "supervisor/mode", qos.MODE)
+        self._proposal = node.create_publisher(JointState, "supervisor/proposal", qos.TICKS)
+        self._command = node.create_publisher(JointState, "supervisor/command", qos.TICKS)
+        self._events = node.create_publisher(DiagnosticArray, "supervisor/events", qos.EVENTS)
+        self._said: Mode | None = None
+
+    def say(self, decision: Decision, stamp_ns: StampNs) -> None:
+        """Publish what one tick decided.
+
+        Args:
+            decision: Of this tick.
+            stamp_ns: Time of the tick on the ROS clock.
+        """
+        if decision.command is not None:
+            self._command.publish(
+                joint_state_to_msg(self._names, decision.command, stamp_ns, decision.source)
+            )
+        if decision.proposal is not None:
+            self._proposal.publish(
+                joint_state_to_msg(
+                    self._names, decision.proposal, stamp_ns, decision.proposal_source
+                )
+            )
+        mode = decision.mode.mode
+        if mode is not self._said:
+            self._said = mode
+            self._mode.publish(String(data=mode.value))
+        for occurrence in decision.occurrences:
+            self._log(occurrence)
+        if decision.occurrences:
+            self._events.publish(self._event_message(decision, stamp_ns))
+
+    def _log(self, occurrence: Occurrence) -> None:
+        if occurrence.name == "MODE":
+            self._node.get_logger().info(occurrence.text)
+        elif occurrence.severity > Severity.NOTICE:
+            self._node.get_logger().warning(occurrence.text)
+
+    def _event_message(self, decision: Decision, stamp_ns: StampNs) -> DiagnosticArray:
+        message = DiagnosticArray()
+        message.header.stamp = stamp_to_msg(stamp_ns)
+        message.status = [
+            DiagnosticStatus(
+                level=_LEVELS[occurrence.severity],
+                name=occurrence.name,
+                message=occurrence.text,
+                hardware_id=self._node.get_name(),
+                values=[
+                    KeyValue(key="mode", value=str(decision.mode)),
+                    KeyValue(key="source", value=decision.source),
+                    KeyValue(key="severity", value=occurrence.severity.name),
+                ],
+            )
+            for occurrence in decision.occurrences
+        ]
+        return message

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Actions become joint targets in the robot's order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from levine_policy_node.core.action_layout import ActionLayout
+from levine_policy_node.core.decoders.direct import DirectDecoder
+from levine_policy_node.core.normalization import Normalization
+from levine_policy_node.errors import InferenceError
+
+VALUES = arrays(np.float64, (3,), elements=st.floats(-10, 10))
+
+
+def test_columns_are_unnormalised_scaled_and_put_in_order():
+    layout = ActionLayout(
+        normalization=Normalization.min_max(np.array([0.0, 0.0, -1.0]), np.array([2.0, 4.0, 1.0])),
+        scale=np.array([1.0, 2.0, 1.0]),
+        offset=np.array([0.0, 0.0, 0.5]),
+        relative=np.array([True, False, False]),
+        order=np.array([1, 2, 0]),
+    )
+    measured = np.array([10.0, 20.0, 30.0])
+    result = layout.positions(np.array([[1.0, -1.0, 0.0], [0.0, 1.0, 1.0]]), measured)
+    # Column 0 is the robot's third joint and relative to its measured position.
+    np.testing.assert_allclose(result, [[0.0, 0.5, 32.0], [8.0, 1.5, 31.0]])
+
+
+@given(VALUES, VALUES)
+def test_normalising_and_back_is_the_identity(values, center):
+    normalization = Normalization.mean_std(center, np.array([0.1, 1.0, 7.0]))
+    np.testing.assert_allclose(
+        normalization.invert(normalization.apply(values)), values, atol=1e-9
+    )
+
+
+def test_min_max_maps_the_range_to_minus_one_and_one():
+    low, high = np.array([-2.0]), np.array([6.0])
+    normalization = Normalization.min_max(low, high)
+    assert normalization.apply(low) == -1.0
+    assert normalization.apply(high) == 1.0
+
+
+class Graphs:
+    def __init__(self, output):
+        self.output = output
+
+    def run(self, role, inputs):
+        assert role == "step"
+        return {"action": self.output}
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3), (1, 6), (2, 3), (1, 2, 3, 1)])
+def test_direct_takes_only_its_own_shape(shape):
+    decoder = DirectDecoder("action", 2, 3)
+    graphs = Graphs(np.arange(6.0).reshape(shape))
+    if shape == (1, 2, 3):
+        np.testing.assert_array_equal(decoder.decode(graphs, {}), [[0, 1, 2], [3, 4, 5]])
+    else:
+        with pytest.raises(InferenceError, match="has shape"):
+            decoder.decode(graphs, {})
+
+
+def test_a_single_action_needs_no_time_axis():
+    decoder = DirectDecoder("action", 1, 3)
+    assert decoder.decode(Graphs(np.zeros((1, 3))), {}).shape == (1, 3)
