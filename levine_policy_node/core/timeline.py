@@ -64,7 +64,7 @@ class Timeline(Generic[ClockNs]):
     velocities: FloatArray
     accelerations: FloatArray
     source: str = ""
-    _coefficients: FloatArray = field(init=False, repr=False, compare=False)
+    _cached: FloatArray | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         shape = (len(self.times_s), len(self.joint_names))
@@ -73,16 +73,17 @@ class Timeline(Generic[ClockNs]):
                 raise ValueError(f"timeline: expected arrays of shape {shape}, got {values.shape}")
         if shape[0] == 0 or self.times_s[0] != 0.0 or np.any(np.diff(self.times_s) <= 0):
             raise ValueError("timeline: times_s must start at 0 and strictly increase")
-        p, v, a = self.positions, self.velocities, self.accelerations
-        object.__setattr__(
-            self,
-            "_coefficients",
-            quintic_coefficients(
-                JointPoint(p[:-1], v[:-1], a[:-1]),
-                JointPoint(p[1:], v[1:], a[1:]),
-                np.diff(self.times_s)[:, None],
-            ),
-        )
+
+    @property
+    def _coefficients(self) -> FloatArray:
+        """Of every segment, (6, K-1, J); made when first asked for, as many are only cut."""
+        if self._cached is None:
+            p, v, a = self.positions, self.velocities, self.accelerations
+            begin, end = JointPoint(p[:-1], v[:-1], a[:-1]), JointPoint(p[1:], v[1:], a[1:])
+            made = quintic_coefficients(begin, end, np.diff(self.times_s)[:, None])
+            object.__setattr__(self, "_cached", made)
+            return made
+        return self._cached
 
     @property
     def end_ns(self) -> int:

@@ -80,15 +80,17 @@ class Spinner:
                         )
                     if taken is None:
                         break
-                    subscription.callback(taken[0])
+                    # No callback of ours takes the MessageInfo, which rclpy's type allows.
+                    subscription.callback(taken[0])  # pyright: ignore[reportCallIssue]
 
     def _run_rest(self) -> None:
         for _ in range(_HANDLERS_PER_REST):
             try:
-                handler, _, _ = self._rest.wait_for_ready_callbacks(timeout_sec=0)
+                ready = self._rest.wait_for_ready_callbacks(timeout_sec=0)
             except TimeoutException:
                 return
-            handler()  # pyright: ignore[reportCallIssue]  a Task takes no arguments
+            handler = ready[0]
+            handler()
             error = handler.exception()
             if error is not None:
                 raise error

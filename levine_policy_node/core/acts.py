@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an act does besides changing the mode: the plan it needs, or the reason there is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from levine_policy_node.core.faults import cleared
+from levine_policy_node.core.modes import Event
+from levine_policy_node.core.motions import HOME_SOURCE, armed_position, going_to
+from levine_policy_node.core.plan import Plan
+from levine_policy_node.core.reference import Rejected, follow
+from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState
+from levine_policy_node.core.units import FloatArray, SteadyNs
+
+
+def prepare(
+    act: Event,
+    state: SupervisorState,
+    now_ns: SteadyNs,
+    inputs: Inputs,
+    options: SupervisorOptions,
+) -> SupervisorState | Rejected:
+    """Make the state ready for the mode that `act` leads to.
+
+    Args:
+        act: An operator's act that the mode table and its permit allow.
+        state: Present state.
+        now_ns: Present time.
+        inputs: Of this tick.
+        options: Of the supervisor.
+    """
+    target = inputs.target
+    if act is Event.ARM:
+        return taken_up(state, now_ns, inputs, options)
+    if act in {Event.ENGAGE, Event.RESUME, Event.HANDBACK}:
+        followed = follow_chunk(state, now_ns, options)
+        return followed if isinstance(followed, Rejected) else followed[0]
+    if act is Event.HOME:
+        return gone_to(state, options.home, HOME_SOURCE, now_ns, options, homing=True)
+    if act is Event.TAKEOVER and target is not None:
+        return gone_to(state, target.position, target.source, now_ns, options)
+    if act is Event.RESET:
+        return _forgiven(state)
+    return state
+
+
+def follow_chunk(
+    state: SupervisorState, now_ns: SteadyNs, options: SupervisorOptions
+) -> tuple[SupervisorState, str] | Rejected:
+    """Follow the newest chunk from the commanded state.
+
+    Returns:
+        The state with the new plan and which limit cut the chunk ("" for none), or why not.
+    """
+    if state.plan is None or state.reference is None:
+        return Rejected("no usable policy/action_chunk has been received")
+    lead_s = options.lead_s if options.sends_windows else 0.0
+    followed = follow(state.plan, state.reference, now_ns, lead_s, options.limits)
+    if isinstance(followed, Rejected):
+        return followed
+    watch = replace(state.watch, starving_ns=None)
+    return replace(state, plan=followed.plan, watch=watch), followed.cut
+
+
+def gone_to(
+    state: SupervisorState,
+    pose: FloatArray,
+    source: str,
+    now_ns: SteadyNs,
+    options: SupervisorOptions,
+    *,
+    homing: bool = False,
+) -> SupervisorState | Rejected:
+    """Go to rest at `pose` (J,) [rad] from the commanded state."""
+    plan = state.plan and going_to(state.plan, pose, source, now_ns, options)
+    if plan is None:
+        return Rejected("there is no motion to it within the limits")
+    return replace(state, plan=plan, homing=homing, target=pose)
+
+
+def taken_up(
+    state: SupervisorState, now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions
+) -> SupervisorState | Rejected:
+    """Begin to command the arm where it stands."""
+    if inputs.measured is None:
+        return Rejected("no joint_states have been received")
+    position = armed_position(state, inputs.measured.position, options)
+    return replace(
+        state,
+        plan=Plan.holding(options.limits.names, position, now_ns),
+        sent=None,
+        ticks=(),
+        offset_ns=inputs.ros_offset_ns,
+    )
+
+
+def _forgiven(state: SupervisorState) -> SupervisorState:
+    kept = {
+        fault: text
+        for fault, text in state.faults.items()
+        if not cleared(fault, seen=False, mode_changed=True, reset=True)
+    }
+    watch = replace(state.watch, bad_chunks=0, tracking_since_ns=None)
+    return replace(state, faults=kept, watch=watch)

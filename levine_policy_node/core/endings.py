@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What comes to an end by itself: a self-test, a stop, the home motion, a pause nobody needs."""
+
+from __future__ import annotations
+
+from levine_policy_node.core.faults import RESPONSES, Clears
+from levine_policy_node.core.modes import Event, Mode, ModeState
+from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState
+from levine_policy_node.core.units import SteadyNs, seconds
+from levine_policy_node.core.watchdogs import policy_lost, standing
+
+
+def ending(
+    state: SupervisorState,
+    was: ModeState,
+    now_ns: SteadyNs,
+    inputs: Inputs,
+    options: SupervisorOptions,
+) -> tuple[Event, str] | None:
+    """The event that this tick brings about by itself, with its cause.
+
+    Args:
+        state: As decided so far.
+        was: Mode before this tick; what began just now is not over yet.
+        now_ns: Present time.
+        inputs: Of this tick.
+        options: Of the supervisor.
+    """
+    mode = state.mode.mode
+    if mode is Mode.INIT and not any(
+        RESPONSES[fault].clears is Clears.NEVER for fault in state.faults
+    ):
+        return Event.READY, "self-test passed"
+    if mode is not was.mode:
+        return None
+    still = standing(state, now_ns, inputs, options)
+    if mode is Mode.STOPPING and still:
+        return Event.STANDSTILL, "the arm stands"
+    if mode is Mode.HUMAN and state.homing and still:
+        return Event.FINISHED, "home is reached"
+    if mode is Mode.PAUSED and policy_lost(now_ns, inputs, options):
+        heard_ns = inputs.heartbeat.received_ns if inputs.heartbeat is not None else 0
+        silent_s = seconds(int(now_ns) - max(int(heard_ns), int(state.since_ns)))
+        if silent_s > options.abandon_s:
+            return Event.ABANDONED, f"no policy for {silent_s:.1f} s in PAUSED"
+    return None
+
+
+def ran_out(state: SupervisorState, now_ns: SteadyNs) -> bool:
+    """Whether the brake at the end of the policy's plan began since the last tick."""
+    plan, ticked_ns = state.plan, state.ticked_ns
+    if state.mode.mode is not Mode.POLICY or plan is None or ticked_ns is None:
+        return False
+    return plan.stopping(now_ns) and not plan.stopping(ticked_ns)

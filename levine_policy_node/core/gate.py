@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last check before anything is sent, independent of how it was made.
+
+The shaper is meant never to trip it. If it does, nothing is sent: what was sent before ends at
+rest by itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from levine_policy_node.core.limits import JointLimits, first_excess
+from levine_policy_node.core.timeline import JointPoint, Timeline
+from levine_policy_node.core.units import NS_PER_S, FloatArray, SteadyNs
+
+TICKS_COMPARED = 3
+_SEAM_TOLERANCE = (1e-8, 1e-6, 1e-4)
+_SLACK = 1e-3
+_POSITION_ROUNDING = 2e-15
+# Divided differences over less than this say more about rounding than about motion.
+_SHORTEST_TICK_NS = 1_000_000
+
+_KINDS = ("position", "velocity", "acceleration", "jerk")
+_FACTORIALS = (1.0, 2.0, 6.0)
+
+Tick = tuple[int, FloatArray]
+"""Time [ns, steady] and commanded position (J,) [rad] of one tick."""
+
+
+def window_trip(
+    window: Timeline[SteadyNs],
+    sent: Timeline[SteadyNs] | None,
+    seams_ns: Sequence[SteadyNs],
+    limits: JointLimits,
+) -> str:
+    """Say why a window must not be sent, or return "".
+
+    Args:
+        window: What is about to be sent.
+        sent: What the controller is executing, None if nothing.
+        seams_ns: Times at which the controller may begin to follow `window`.
+        limits: What the arm may be asked to do.
+    """
+    if window.joint_names != limits.names:
+        return f"joints are {list(window.joint_names)}"
+    excess = first_excess(window, limits)
+    if excess is not None:
+        return str(excess)
+    if np.any(window.velocities[-1] != 0.0) or np.any(window.accelerations[-1] != 0.0):
+        return "the window does not end at rest"
+    if sent is None:
+        moving = np.any(window.velocities[0] != 0.0) or np.any(window.accelerations[0] != 0.0)
+        return "the first window does not start at rest" if moving else ""
+    trips = (seam_trip(sent.sample(t), window.sample(t), limits) for t in seams_ns)
+    return next((trip for trip in trips if trip), "")
+
+
+def seam_trip(old: JointPoint, new: JointPoint, limits: JointLimits) -> str:
+    """Say which joint would jump from state `old` to state `new`, or return ""."""
+    for kind, tolerance in zip(_KINDS[:3], _SEAM_TOLERANCE, strict=True):
+        gap = np.abs(getattr(new, kind) - getattr(old, kind))
+        worst = int(np.argmax(gap))
+        if not gap[worst] <= tolerance:
+            return f"{limits.names[worst]}: {kind} jumps by {gap[worst]:.3g}"
+    return ""
+
+
+def tick_trip(
+    before: Sequence[Tick], now_ns: SteadyNs, position: FloatArray, limits: JointLimits
+) -> str:
+    """Say why a position must not be commanded now, or return "".
+
+    Velocity, acceleration and jerk are bounded by divided differences with the ticks before,
+    which never exceed the largest value of the derivative (mean value theorem), however uneven
+    the ticks are.
+
+    Args:
+        before: Up to `TICKS_COMPARED` commanded ticks, oldest first.
+        now_ns: Time of this tick.
+        position: About to be commanded, shape (J,) [rad].
+        limits: What the arm may be asked to do.
+    """
+    outside = limits.outside(position)
+    if outside:
+        return outside
+    times = [(t - int(now_ns)) / NS_PER_S for t, _ in before] + [0.0]
+    table = [p for _, p in before] + [position]
+    shortest = min((b - a for a, b in itertools.pairwise(times)), default=1.0)
+    if shortest * NS_PER_S < _SHORTEST_TICK_NS:
+        return ""
+    bounds = (limits.velocity, limits.acceleration, limits.jerk)
+    for order in range(1, len(times)):
+        table = [
+            (b - a) / (times[i + order] - times[i])
+            for i, (a, b) in enumerate(itertools.pairwise(table))
+        ]
+        value = np.abs(table[-1]) * _FACTORIALS[order - 1]
+        bound = bounds[order - 1] * (1.0 + _SLACK) + 48.0 * _POSITION_ROUNDING / shortest**order
+        if not np.all(value <= bound):
+            worst = int(np.argmax(value / bound))
+            return f"{limits.names[worst]}: {_KINDS[order]} {value[worst]:.4g} beyond its limit"
+    return ""

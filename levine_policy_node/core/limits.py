@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joint limits, and where a timeline breaks them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from levine_policy_node.core.timeline import ClockNs, Timeline
+from levine_policy_node.core.units import FloatArray
+
+_POSITION_TOLERANCE = 1e-9
+_RELATIVE_TOLERANCE = 1e-9
+# One rounding of a position of a few radians; derivatives of a quintic over a span h enlarge it
+# by 5/h, 20/h^2 and 60/h^3, and two ends are rounded.
+_ROUNDING = 1e-15
+_SPLITS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class JointLimits:
+    """Symmetric velocity, acceleration and jerk limits and a position range per joint.
+
+    All arrays have shape (J,), in `names` order. Units are [rad], [rad/s], [rad/s^2] and
+    [rad/s^3] ([m] and so on for prismatic joints).
+    """
+
+    names: tuple[str, ...]
+    lower: FloatArray
+    upper: FloatArray
+    velocity: FloatArray
+    acceleration: FloatArray
+    jerk: FloatArray
+
+    def scaled(self, factor: float) -> JointLimits:
+        """The same position range with velocity, acceleration and jerk times `factor`."""
+        return JointLimits(
+            self.names,
+            self.lower,
+            self.upper,
+            self.velocity * factor,
+            self.acceleration * factor,
+            self.jerk * factor,
+        )
+
+    def outside(self, position: FloatArray) -> str:
+        """Name the first joint of `position` (J,) that is out of range, or return ""."""
+        low = position < self.lower - _POSITION_TOLERANCE
+        high = position > self.upper + _POSITION_TOLERANCE
+        # Written so that NaN counts as outside.
+        bad = np.flatnonzero(low | high | ~np.isfinite(position))
+        if len(bad) == 0:
+            return ""
+        i = int(bad[0])
+        return (
+            f"{self.names[i]} is at {position[i]:.4f}, outside "
+            f"[{self.lower[i]:.4f}, {self.upper[i]:.4f}]"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """The first place where a timeline breaks a limit.
+
+    Attributes:
+        segment: Index of the segment between two knots.
+        kind: "finite", "position", "velocity", "acceleration" or "jerk".
+        joint: Joint name.
+        value: Bound on what the segment reaches.
+        limit: What is allowed.
+    """
+
+    segment: int
+    kind: str
+    joint: str
+    value: float
+    limit: float
+
+    def __str__(self) -> str:
+        return f"{self.joint}: {self.kind} {self.value:.4g} beyond {self.limit:.4g}"
+
+
+def first_excess(timeline: Timeline[ClockNs], limits: JointLimits) -> Excess | None:
+    """Find the first segment of `timeline` that breaks `limits`, or None.
+
+    A polynomial stays within its Bezier control points (convex hull property; Farin, Curves and
+    Surfaces for CAGD, section 4.3), so no excess is ever missed. A segment whose control points
+    lie outside is split before it is judged, which brings them to the curve quadratically.
+    """
+    found = excess_segments(timeline, limits)
+    return found[0] if found else None
+
+
+def excess_segments(timeline: Timeline[ClockNs], limits: JointLimits) -> list[Excess]:
+    """Every segment of `timeline` that breaks `limits`, in order, with its worst kind."""
+    broken = _not_finite(timeline)
+    if broken is not None:
+        return [broken]
+    if len(timeline.times_s) == 1:
+        return _standing_excess(timeline, limits)
+    spans = np.diff(timeline.times_s)
+    ends = _segment_ends(timeline, spans)
+    points = (_CONTROL @ ends.reshape(6, -1)).reshape(18, *ends.shape[1:])
+    centre, half = _bounds(limits, spans)
+    ratios = np.abs(points - centre) / half
+    bad = np.flatnonzero(ratios.max(axis=(0, 2)) > 1.0)
+    if len(bad) == 0:
+        return []
+    # The first and last control points lie on the curve: beyond the limit there, nothing is left
+    # to find out by splitting.
+    close = np.array([ratios[[r.start, r.stop - 1]][:, bad].max(axis=0) for r in _KIND_ROWS])
+    doubtful = np.flatnonzero(close.max(axis=(0, 2)) <= 1.0)
+    at = bad[doubtful]
+    for kind, rows in enumerate(_KIND_ROWS):
+        if len(at) > 0:
+            split = _split(points[rows][:, at], _SPLITS)
+            reach = np.abs(split - centre[rows.start]) / half[rows.start, at]
+            close[kind, doubtful] = reach.max(axis=(0, 1))
+    return [
+        _describe(int(segment), close[:, i], limits)
+        for i, segment in enumerate(bad)
+        if close[:, i].max() > 1.0
+    ]
+
+
+def _not_finite(timeline: Timeline[ClockNs]) -> Excess | None:
+    values = np.hstack([timeline.positions, timeline.velocities, timeline.accelerations])
+    rows, columns = np.nonzero(~np.isfinite(values))
+    if len(rows) == 0:
+        return None
+    joint = timeline.joint_names[int(columns[0]) % len(timeline.joint_names)]
+    return Excess(max(0, int(rows[0]) - 1), "finite", joint, float("nan"), float("inf"))
+
+
+def _standing_excess(timeline: Timeline[ClockNs], limits: JointLimits) -> list[Excess]:
+    """A single knot moves nothing, so it must be at rest and in range."""
+    moving: FloatArray = np.abs(timeline.velocities[0]) + np.abs(timeline.accelerations[0])
+    ratios = np.zeros((4, len(limits.names)))
+    centre, half = _bounds(limits, np.ones(1))
+    ratios[0] = np.abs(timeline.positions[0] - centre[0, 0]) / half[0, 0]
+    ratios[1] = np.where(moving > 0.0, np.inf, 0.0)
+    return [_describe(0, ratios, limits)] if ratios.max() > 1.0 else []
+
+
+def _segment_ends(timeline: Timeline[ClockNs], spans: FloatArray) -> FloatArray:
+    """p, h v and h^2 a at both ends of every segment of length h, shape (6, K-1, J)."""
+    h = spans[:, None]
+    p, v, a = timeline.positions, timeline.velocities, timeline.accelerations
+    return np.array([p[:-1], h * v[:-1], h * h * a[:-1], p[1:], h * v[1:], h * h * a[1:]])
+
+
+def _control_matrix() -> FloatArray:
+    """Bezier control points of a segment and its derivatives from `_segment_ends`, (18, 6).
+
+    Six of the position, five of h v, four of h^2 a and three of h^3 j.
+    """
+    position = np.array(
+        [
+            [1, 0, 0, 0, 0, 0],
+            [1, 1 / 5, 0, 0, 0, 0],
+            [1, 2 / 5, 1 / 20, 0, 0, 0],
+            [0, 0, 0, 1, -2 / 5, 1 / 20],
+            [0, 0, 0, 1, -1 / 5, 0],
+            [0, 0, 0, 1, 0, 0],
+        ]
+    )
+    velocity = 5 * np.diff(position, axis=0)
+    acceleration = 4 * np.diff(velocity, axis=0)
+    return np.vstack([position, velocity, acceleration, 3 * np.diff(acceleration, axis=0)])
+
+
+_CONTROL = _control_matrix()
+_KIND_ROWS = (slice(0, 6), slice(6, 11), slice(11, 15), slice(15, 18))
+_KIND_OF_ROW = np.repeat([0, 1, 2, 3], [6, 5, 4, 3])
+
+
+def _split(points: FloatArray, times: int) -> FloatArray:
+    """Halve every curve `times` times (de Casteljau), shape (N, 2**times, S, J)."""
+    pieces = points[:, None]
+    for _ in range(times):
+        left, right, row = [pieces[0]], [pieces[-1]], pieces
+        while len(row) > 1:
+            row = 0.5 * (row[1:] + row[:-1])
+            left.append(row[0])
+            right.append(row[-1])
+        pieces = np.concatenate([np.stack(left), np.stack(right[::-1])], axis=1)
+    return pieces
+
+
+def _bounds(limits: JointLimits, spans: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Centre (18, 1, J) and half width (18, K-1, J) of what every control point may be."""
+    h, allowed = spans[:, None], 1.0 + _RELATIVE_TOLERANCE
+    centre, half = 0.5 * (limits.lower + limits.upper), 0.5 * (limits.upper - limits.lower)
+    widths = np.array(
+        [
+            half + _POSITION_TOLERANCE + 0.0 * h,
+            limits.velocity * allowed * h + 10.0 * _ROUNDING,
+            limits.acceleration * allowed * h**2 + 40.0 * _ROUNDING,
+            limits.jerk * allowed * h**3 + 120.0 * _ROUNDING,
+        ]
+    )
+    still = np.zeros_like(centre)
+    centres = np.array([centre, still, still, still])[:, None]
+    return centres[_KIND_OF_ROW], widths[_KIND_OF_ROW]
+
+
+def _describe(segment: int, ratios: FloatArray, limits: JointLimits) -> Excess:
+    kind, joint = (int(i) for i in np.unravel_index(int(np.argmax(ratios)), ratios.shape))
+    half = 0.5 * (limits.upper - limits.lower)
+    limit = float((half, limits.velocity, limits.acceleration, limits.jerk)[kind][joint])
+    value = float(ratios[kind, joint]) * limit
+    if kind == 0:
+        value, limit = value - limit, 0.0
+    name = ("position", "velocity", "acceleration", "jerk")[kind]
+    return Excess(segment, name, limits.names[joint], value, limit)

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Normalisation of vectors with statistics of the training data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from levine_policy_node.core.units import FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Normalization:
+    """`(x - center) / spread` and back.
+
+    Attributes:
+        center: Shape (D,) or (T, D), in the unit of the data.
+        spread: The same shape, above 0.
+    """
+
+    center: FloatArray
+    spread: FloatArray
+
+    @staticmethod
+    def mean_std(mean: FloatArray, std: FloatArray) -> Normalization:
+        """Zero mean and unit deviation."""
+        return Normalization(mean, std)
+
+    @staticmethod
+    def min_max(low: FloatArray, high: FloatArray) -> Normalization:
+        """[low, high] to [-1, 1]."""
+        return Normalization((high + low) / 2.0, (high - low) / 2.0)
+
+    def apply(self, values: FloatArray) -> FloatArray:
+        """From the robot's unit to what the network saw in training."""
+        return (values - self.center) / self.spread
+
+    def invert(self, values: FloatArray) -> FloatArray:
+        """From the network's output to the robot's unit."""
+        return values * self.spread + self.center

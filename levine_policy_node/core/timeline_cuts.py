@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a timeline may be cut, and references made fit to be followed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from levine_policy_node.core.timeline import ClockNs, Timeline
+from levine_policy_node.core.units import NS_PER_S
+
+MIN_GAP_NS = 400_000
+"""Shortest segment that is sent; over less, rounding dominates the jerk of a quintic [ns]."""
+
+
+def knots_ns(timeline: Timeline[ClockNs]) -> np.ndarray:
+    """Absolute knot times [ns], shape (K,), on the timeline's clock."""
+    return np.rint(timeline.times_s * NS_PER_S).astype(np.int64) + int(timeline.start_ns)
+
+
+def clear_cut(timeline: Timeline[ClockNs], time_ns: ClockNs, step_ns: int) -> ClockNs:
+    """Move `time_ns` in steps until it lies on a knot or well away from any.
+
+    A negative step searches backwards. The result may lie outside the timeline.
+    """
+    knots = knots_ns(timeline)
+    while True:
+        nearest = int(np.min(np.abs(knots - int(time_ns))))
+        if nearest == 0 or nearest >= MIN_GAP_NS:
+            return time_ns
+        time_ns = type(time_ns)(int(time_ns) + step_ns)
+
+
+def without_short_segments(timeline: Timeline[ClockNs], shortest_s: float) -> Timeline[ClockNs]:
+    """Drop inner knots that follow another within `shortest_s` [s].
+
+    What remains is still C2 and passes through the remaining knots; whether it is still within
+    the limits is for the caller to check.
+    """
+    kept = [0]
+    last = len(timeline.times_s) - 1
+    for k in range(1, last):
+        far = timeline.times_s[k] - timeline.times_s[kept[-1]] >= shortest_s
+        if far and timeline.times_s[last] - timeline.times_s[k] >= shortest_s:
+            kept.append(k)
+    if last > 0:
+        kept.append(last)
+    if len(kept) == last + 1:
+        return timeline
+    return Timeline(
+        timeline.joint_names,
+        timeline.start_ns,
+        timeline.times_s[kept],
+        timeline.positions[kept],
+        timeline.velocities[kept],
+        timeline.accelerations[kept],
+        timeline.source,
+    )

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How each fault is noticed. All ages are on the steady clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from levine_policy_node.core.faults import RESPONSES, Fault
+from levine_policy_node.core.modes import Mode
+from levine_policy_node.core.supervision import (
+    Inputs,
+    SupervisorOptions,
+    SupervisorState,
+    Watch,
+)
+from levine_policy_node.core.units import SteadyNs, nanoseconds, seconds
+
+
+def watched(
+    state: SupervisorState, now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions
+) -> Watch:
+    """Update what the watchdogs remember from this tick's inputs."""
+    watch, heartbeat = state.watch, inputs.heartbeat
+    if heartbeat is not None and heartbeat.count != watch.count:
+        watch = replace(watch, count=heartbeat.count, advanced_ns=heartbeat.received_ns)
+    off = bool(tracking_error(state, now_ns, inputs, options))
+    since = (watch.tracking_since_ns or now_ns) if off else None
+    starving = (
+        state.mode.mode is Mode.POLICY
+        and state.plan is not None
+        and now_ns >= state.plan.end_ns
+        and now_ns > state.since_ns
+    )
+    starving_ns = (watch.starving_ns or now_ns) if starving else None
+    return replace(watch, tracking_since_ns=since, starving_ns=starving_ns)
+
+
+def causes_seen(
+    state: SupervisorState, now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions
+) -> dict[Fault, str]:
+    """Every fault whose cause is there now, with evidence, whether it counts or not."""
+    found = {
+        Fault.ESTOP_PRESSED: "estop is true" if inputs.estop else "",
+        Fault.ESTOP_SILENT: _estop_silent(now_ns, inputs, options),
+        Fault.JOINT_STATES_LOST: joint_states_late(now_ns, inputs, options),
+        Fault.TRACKING: _tracking_lost(state, now_ns, inputs, options),
+        Fault.POLICY_LOST: policy_lost(now_ns, inputs, options),
+        Fault.POLICY_STALLED: policy_stalled(state.watch, now_ns, options),
+        Fault.STARVED: _starved(state.watch, now_ns, options),
+        Fault.BAD_CHUNKS: _bad_chunks(state.watch),
+        Fault.OPERATOR_LOST: "" if state.homing else target_late(now_ns, inputs, options),
+        Fault.FOREIGN_PUBLISHER: foreign_publisher(inputs),
+        Fault.CLOCK_STEPPED: clock_stepped(state, inputs, options),
+        Fault.STOP_OVERDUE: _stop_overdue(state, now_ns, options),
+    }
+    return {fault: evidence for fault, evidence in found.items() if evidence}
+
+
+def counting(causes: dict[Fault, str], mode: Mode) -> dict[Fault, str]:
+    """The faults that count in `mode`."""
+    return {f: evidence for f, evidence in causes.items() if mode in RESPONSES[f].modes}
+
+
+def joint_states_late(now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions) -> str:
+    """Say how old the joint states are if that is too old, else return ""."""
+    if inputs.measured is None:
+        return "no joint_states have been received"
+    return _late(
+        "joint_states", now_ns, inputs.measured.received_ns, options.joint_state_timeout_s
+    )
+
+
+def policy_lost(now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions) -> str:
+    """Say how long the policy has been silent if that is too long, else return ""."""
+    if inputs.heartbeat is None:
+        return "no policy/heartbeat has been received"
+    return _late(
+        "policy/heartbeat", now_ns, inputs.heartbeat.received_ns, options.policy_timeout_s
+    )
+
+
+def policy_stalled(watch: Watch, now_ns: SteadyNs, options: SupervisorOptions) -> str:
+    """Say since when no inference has completed if that is too long, else return ""."""
+    age_s = seconds(now_ns - watch.advanced_ns)
+    if watch.count < 0 or age_s <= options.inference_stall_s:
+        return ""
+    return f"no inference completed for {age_s:.2f} s (limit {options.inference_stall_s:g} s)"
+
+
+def target_late(now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions) -> str:
+    """Say how old the operator's target is if that is too old, else return ""."""
+    if inputs.target is None:
+        return "no operator/target has been received"
+    return _late("operator/target", now_ns, inputs.target.received_ns, options.target_timeout_s)
+
+
+def foreign_publisher(inputs: Inputs) -> str:
+    """Say who else publishes on the controller's topic, else return ""."""
+    if inputs.publishers <= 1:
+        return ""
+    return f"{inputs.publishers} publishers on the controller's command topic, 1 allowed"
+
+
+def clock_stepped(state: SupervisorState, inputs: Inputs, options: SupervisorOptions) -> str:
+    """Say how far the ROS clock has moved against the steady clock if too far, else ""."""
+    step_s = seconds(inputs.ros_offset_ns - state.offset_ns)
+    if abs(step_s) <= options.clock_tolerance_s:
+        return ""
+    return f"the ROS clock moved by {step_s:+.3f} s against the steady clock"
+
+
+def tracking_error(
+    state: SupervisorState, now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions
+) -> str:
+    """Say which joint is too far from what was commanded lately, else return ""."""
+    measured = inputs.measured
+    oldest_ns = int(now_ns) - nanoseconds(options.tracking_delay_s)
+    recent = [position for time_ns, position in state.ticks if time_ns >= oldest_ns]
+    if measured is None or not recent:
+        return ""
+    # The arm lags by an unknown time, so it has to lie in the band it was led through.
+    table = np.stack(recent)
+    below = table.min(axis=0) - measured.position
+    above = measured.position - table.max(axis=0)
+    error = np.where(options.exempt, 0.0, np.maximum(below, above))
+    worst = int(np.argmax(error))
+    if error[worst] <= options.tracking_tolerance:
+        return ""
+    return (
+        f"{options.limits.names[worst]} is {error[worst]:.3f} from its command "
+        f"(limit {options.tracking_tolerance:g})"
+    )
+
+
+def standing(
+    state: SupervisorState, now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions
+) -> bool:
+    """Whether the commanded motion is over and the arm stands, as far as it can be seen."""
+    if state.plan is not None and now_ns < state.plan.end_ns:
+        return False
+    if inputs.measured is None or joint_states_late(now_ns, inputs, options):
+        return True
+    speed = np.where(options.exempt, 0.0, np.abs(inputs.measured.velocity))
+    return bool(np.max(speed) <= options.rest_velocity)
+
+
+def _late(topic: str, now_ns: SteadyNs, received_ns: SteadyNs, timeout_s: float) -> str:
+    age_s = seconds(now_ns - received_ns)
+    if age_s <= timeout_s:
+        return ""
+    return f"{topic}: nothing for {age_s * 1e3:.0f} ms (limit {timeout_s * 1e3:.0f} ms)"
+
+
+def _estop_silent(now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions) -> str:
+    if options.estop_heartbeat_s <= 0.0:
+        return ""
+    if inputs.estop_received_ns is None:
+        return "nothing on estop"
+    return _late("estop", now_ns, inputs.estop_received_ns, options.estop_heartbeat_s)
+
+
+def _tracking_lost(
+    state: SupervisorState, now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions
+) -> str:
+    since_ns = state.watch.tracking_since_ns
+    if since_ns is None or seconds(now_ns - since_ns) < options.tracking_timeout_s:
+        return ""
+    return tracking_error(state, now_ns, inputs, options)
+
+
+def _starved(watch: Watch, now_ns: SteadyNs, options: SupervisorOptions) -> str:
+    if watch.starving_ns is None:
+        return ""
+    age_s = seconds(now_ns - watch.starving_ns)
+    if age_s < options.starved_timeout_s:
+        return ""
+    return f"no chunk to play for {age_s:.2f} s (limit {options.starved_timeout_s:g} s)"
+
+
+def _bad_chunks(watch: Watch) -> str:
+    return f"{watch.bad_chunks} unusable chunks in a row" if watch.bad_chunks >= 2 else ""
+
+
+def _stop_overdue(state: SupervisorState, now_ns: SteadyNs, options: SupervisorOptions) -> str:
+    if state.mode.mode is not Mode.STOPPING:
+        return ""
+    age_s = seconds(now_ns - state.since_ns)
+    if age_s <= options.stop_timeout_s:
+        return ""
+    return f"not at rest {age_s:.1f} s after the stop began (limit {options.stop_timeout_s:g} s)"

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read a `policy.yaml`: a validated document, or one line that says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import yaml
+from pydantic import ValidationError
+
+from levine_policy_node.errors import BundleError, ConfigError
+from levine_policy_node.robot import parse_yaml_mapping
+from levine_policy_node.runtime.bundle_schema import BundleDocument
+
+# An alias is one reference here but a copy in whatever walks the document.
+_MAX_ALIASES = 16
+_MAX_DEPTH = 32
+_OPENING = (
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
+_UNION_NAMES = {"GraphFile", "float"}
+
+
+def read_document(raw: bytes, source: str) -> BundleDocument:
+    """Parse and validate the bytes of a `policy.yaml`.
+
+    Args:
+        raw: The file's bytes.
+        source: The file's name, for messages.
+
+    Raises:
+        BundleError: With the first problem, in one line.
+    """
+    try:
+        _check_extent(raw, source)
+        document = parse_yaml_mapping(raw, source)
+    except BundleError:
+        raise
+    except ConfigError as error:
+        raise BundleError(source, "", str(error).removeprefix(f"{source}: ")) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # PyYAML raises ValueError for an impossible date and recurses per level of nesting.
+        detail = " ".join(str(error).split())[:200]
+        raise BundleError(source, "", f"not valid YAML ({detail})", "Check indentation") from error
+    return _validate(document, source)
+
+
+def _check_extent(raw: bytes, source: str) -> None:
+    """Refuse what would take PyYAML, or whatever walks the result, very long."""
+    tokens = cast("Iterable[object]", yaml.scan(raw))  # pyright: ignore[reportUnknownMemberType]
+    aliases, depth = 0, 0
+    for token in tokens:
+        aliases += isinstance(token, yaml.AliasToken)
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if aliases > _MAX_ALIASES:
+            raise BundleError(source, "", f"has more than {_MAX_ALIASES} YAML aliases")
+        if depth > _MAX_DEPTH:
+            raise BundleError(source, "", f"is nested more than {_MAX_DEPTH} deep")
+
+
+def _validate(document: dict[str, Any], source: str) -> BundleDocument:
+    try:
+        return BundleDocument.model_validate(document)
+    except ValidationError as error:
+        raise _bundle_error(source, error) from error
+
+
+def _bundle_error(source: str, error: ValidationError) -> BundleError:
+    errors = error.errors(include_url=False)
+    first = errors[0]
+    message = first["msg"].removeprefix("Value error, ")
+    found = first["input"]
+    fix = ""
+    if first["type"] == "missing":
+        message, fix = "is missing", "Add the field"
+    elif first["type"] == "extra_forbidden":
+        message, fix = "is not a field of this version", "Remove it or correct its spelling"
+    elif first["type"] == "literal_error":
+        message = (
+            f"{_shown(found)} is not supported; supported: {first.get('ctx', {}).get('expected')}"
+        )
+    elif first["type"] == "observation_kind" and isinstance(found, dict) and "kind" in found:
+        message = f"{_shown(found['kind'])} is not supported; {message}"  # pyright: ignore
+    else:
+        message = f"{message} (found {_shown(found)})"
+    if len(errors) > 1:
+        fix = f"{fix}. {len(errors) - 1} more" if fix else f"{len(errors) - 1} more"
+        fix += " problem(s) in this file"
+    return BundleError(source, _dotted(first["loc"]), " ".join(message.split()), fix)
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    """The path as written in the file, without pydantic's names for union members."""
+    parts = [str(part) for part in location]
+    if len(parts) > 2 and parts[0] == "observations":
+        del parts[2]
+    own = [
+        part
+        for part in parts
+        if not any(c in part for c in "([") and part not in {"GraphFile", "float"}
+    ]
+    return ".".join(" ".join(part.split())[:60] for part in own)
+
+
+def _shown(value: Any) -> str:
+    """A short form that never spells out a container, which may be huge."""
+    if isinstance(value, dict):
+        keys = ", ".join(str(key)[:20] for key in list(value)[:4])  # pyright: ignore
+        return f"a mapping with {keys or 'nothing'}"
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"  # pyright: ignore
+    return repr(value)[:60]

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One thread that runs a policy, so that nothing else ever waits for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from levine_policy_node.core.action_chunk import ActionChunk
+from levine_policy_node.core.latest import Latest
+from levine_policy_node.core.observation import Observation
+from levine_policy_node.core.policy import Policy
+from levine_policy_node.core.units import StampNs, seconds
+from levine_policy_node.errors import InferenceError, ObservationError
+
+_WAIT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InferenceRequest:
+    """One observation to infer from.
+
+    Attributes:
+        observation: What the policy sees.
+        epoch: Counts the times the policy took over; the policy is reset at each new one.
+    """
+
+    observation: Observation
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InferenceResult:
+    """What came of one request.
+
+    Attributes:
+        epoch: Of the request.
+        observed_ns: Reference time of the observation, on the ROS clock.
+        duration_s: Time the inference took [s].
+        chunk: The policy's output, or None.
+        error: Why there is no chunk, or "".
+    """
+
+    epoch: int
+    observed_ns: StampNs
+    duration_s: float
+    chunk: ActionChunk | None = None
+    error: str = ""
+
+
+class InferenceWorker:
+    """Runs the newest request in its own thread.
+
+    A failure the policy foresees becomes a result without chunk. Any other exception poisons the
+    worker: the thread ends, `failure` says why, and the owner must not go on.
+
+    Args:
+        policy: Used by the thread only, until `close` returns.
+        on_result: Called in the thread after each result.
+    """
+
+    def __init__(self, policy: Policy, on_result: Callable[[], None]) -> None:
+        self.results: Latest[InferenceResult] = Latest()
+        self.failure: Exception | None = None
+        self._policy = policy
+        self._on_result = on_result
+        self._requests: Latest[InferenceRequest | Literal["stop"]] = Latest()
+        self._running_since_ns: int | None = None
+        self._last_duration_s = 0.0
+        self._completed = 0
+        self._lock = threading.Lock()
+        self._unserved = False
+        self._epoch: int | None = None
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread can still serve requests."""
+        return self._thread.is_alive() and self.failure is None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is waiting or running."""
+        return not self._unserved
+
+    @property
+    def completed(self) -> int:
+        """How many inferences have given a chunk."""
+        return self._completed
+
+    def longest_s(self) -> float:
+        """The longer of the running and the last inference [s]."""
+        since_ns = self._running_since_ns
+        running_s = 0.0 if since_ns is None else seconds(time.monotonic_ns() - since_ns)
+        return max(running_s, self._last_duration_s)
+
+    def submit(self, request: InferenceRequest) -> None:
+        """Ask for an inference; a request that has not begun is replaced."""
+        with self._lock:
+            self._unserved = True
+            self._requests.put(request)
+
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """End the thread, waiting for a running inference up to `timeout_s` [s].
+
+        Returns:
+            Whether it ended; if not, the policy is still in use.
+        """
+        self._requests.put("stop")
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while (request := self._requests.wait_take(_WAIT_S)) != "stop":
+                if request is not None:
+                    self._serve(request)
+        except Exception as error:  # noqa: BLE001  the owner re-raises it in its own thread
+            self.failure = error
+            self._on_result()
+
+    def _serve(self, request: InferenceRequest) -> None:
+        if request.epoch != self._epoch:
+            self._policy.reset()
+            self._epoch = request.epoch
+        begin_ns = time.monotonic_ns()
+        self._running_since_ns = begin_ns
+        chunk, problem = None, ""
+        try:
+            chunk = self._policy.infer(request.observation)
+            self._completed += 1
+        except (InferenceError, ObservationError) as error:
+            problem = str(error)
+        self._last_duration_s = seconds(time.monotonic_ns() - begin_ns)
+        self._running_since_ns = None
+        with self._lock:
+            self._unserved = self._requests.get() is not None
+        self.results.put(
+            InferenceResult(
+                epoch=request.epoch,
+                observed_ns=request.observation.stamp_ns,
+                duration_s=self._last_duration_s,
+                chunk=chunk,
+                error=problem,
+            )
+        )
+        self._on_result()

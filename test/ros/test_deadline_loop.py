@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop keeps its grid, skips what it missed, and says when it dies."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pytest
+from harness import wait_until
+
+from levine_policy_node.core.units import SteadyNs
+from levine_policy_node.ros.clocks import steady_now
+from levine_policy_node.ros.deadline_loop import DeadlineLoop, GapStatistics, percentiles_ms
+
+PERIOD_NS = 5_000_000
+
+
+def make_loop(tick, failures=None) -> DeadlineLoop:
+    return DeadlineLoop(0.005, tick, lambda: (failures if failures is not None else []).append(1))
+
+
+def test_ticks_never_come_before_their_deadline():
+    times: list[int] = []
+    loop = make_loop(times.append)
+    begun = steady_now()
+    loop.start()
+    wait_until(lambda: len(times) >= 40, what="40 ticks")
+    loop.stop()
+    assert all(t - begun >= (k + 1) * PERIOD_NS for k, t in enumerate(times))
+    report = loop.report()
+    assert report.ticks == len(times)
+    assert 0.0 <= report.lateness_p50_ms <= report.lateness_p99_ms <= report.lateness_max_ms
+
+
+def test_a_stall_is_skipped_and_counted_and_not_caught_up_in_a_burst():
+    times: list[int] = []
+    hold = threading.Event()
+
+    def tick(now: SteadyNs) -> None:
+        times.append(now)
+        if len(times) == 3:
+            hold.wait(0.042)
+
+    loop = make_loop(tick)
+    loop.start()
+    wait_until(lambda: len(times) >= 20, what="20 ticks")
+    loop.stop()
+    assert loop.report().missed >= 8
+    # After the stall the next tick waits for its own deadline; none follows on its heels.
+    after = [b - a for a, b in itertools.pairwise(times)]
+    assert sum(gap < PERIOD_NS // 4 for gap in after) <= loop.report().missed - 8 + 1
+
+
+def test_stop_ends_the_wait_at_once_and_may_be_called_again():
+    loop = DeadlineLoop(60.0, lambda now: None, lambda: None)
+    loop.start()
+    assert loop.alive
+    begun = steady_now()
+    loop.stop()
+    loop.stop()
+    assert not loop.alive
+    assert steady_now() - begun < 30 * 1_000_000_000
+
+
+def test_stop_before_start_is_harmless():
+    make_loop(lambda now: None).stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_tick_that_raises_ends_the_loop_and_reports():
+    failures: list[int] = []
+
+    def tick(now: SteadyNs) -> None:
+        raise ZeroDivisionError
+
+    loop = make_loop(tick, failures)
+    loop.start()
+    wait_until(lambda: bool(failures), what="the failure report")
+    wait_until(lambda: not loop.alive, what="the end of the loop")
+
+
+def test_gaps_do_not_count_across_a_pause():
+    gaps = GapStatistics(0.010)
+    for t in (0, 10, 20, 33):
+        gaps.sent(SteadyNs(t * 1_000_000))
+    gaps.pause()
+    gaps.sent(SteadyNs(900_000_000))
+    gaps.sent(SteadyNs(911_000_000))
+    assert gaps.max_ms() == pytest.approx(13.0)
+    assert gaps.jitter_p99_ms() == pytest.approx(3.0, abs=0.2)
+
+
+def test_percentiles_of_nothing_are_zero():
+    assert percentiles_ms([]) == (0.0, 0.0, 0.0)

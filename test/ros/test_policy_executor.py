@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""policy_executor as its own process: real images and joint states in, chunks out."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from bundle_factory import JOINTS, RAMP, ROWS, dark_endless_model, dark_invalid_model, write_bundle
+from diagnostic_msgs.msg import DiagnosticArray
+from policy_world import World
+from std_msgs.msg import String, UInt64
+from trajectory_msgs.msg import JointTrajectory
+
+from levine_policy_node.nodes.policy_setup import PolicyExecutorParameters
+from levine_policy_node.resources import share_directory
+from levine_policy_node.ros import qos
+from levine_policy_node.ros.clocks import stamp_from_msg
+from levine_policy_node.ros.messages import duration_from_msg, timeline_from_msg
+
+CONFIG = share_directory() / "config" / "policy_executor.param.yaml"
+
+
+@pytest.fixture
+def world(ros):
+    return World(ros)
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return write_bundle(tmp_path / "ramp")
+
+
+def start(world: World, bundle: Path, **parameters):
+    return world.graph.start(
+        "policy_executor",
+        params_file=CONFIG,
+        parameters={"robot": "sim_so101", "policy": str(bundle), **parameters},
+    )
+
+
+def test_parameter_file_and_dataclass_agree():
+    declared = {field.name for field in dataclasses.fields(PolicyExecutorParameters)}
+    given = yaml.safe_load(CONFIG.read_text())["/**/policy_executor"]["ros__parameters"]
+    assert set(given) == declared - {"robot", "policy"}
+
+
+def test_chunks_have_the_right_times_and_values(world, bundle):
+    raw = world.graph.collect(JointTrajectory, "policy/raw_chunk", qos.TICKS)
+    chunks = world.graph.collect(JointTrajectory, "policy/action_chunk", qos.TICKS)
+    beats = world.graph.collect(UInt64, "policy/heartbeat", qos.TICKS)
+    start(world, bundle)
+    world.run(lambda: len(raw) >= 4 and len(chunks) >= 4 and len(beats) > 20)
+    message = raw[-1]
+    assert tuple(message.joint_names) == JOINTS
+    assert message.header.frame_id.startswith("policy:ramp@")
+    assert message.header.frame_id.endswith("#1")
+    observed_ns = stamp_from_msg(message.header.stamp)
+    assert observed_ns in world.frame_stamps
+    rows = np.array([point.positions for point in message.points])
+    assert rows.shape == (ROWS, len(JOINTS))
+    offsets = [duration_from_msg(point.time_from_start) for point in message.points]
+    np.testing.assert_allclose(offsets, 0.1 * np.arange(1, ROWS + 1), atol=1e-6)
+    expected = world.position_at(observed_ns) + RAMP * np.arange(1, ROWS + 1)[:, None]
+    expected[:, -1] += 2 * (world.brightness + 0.5) / 255.0  # half a step of noise
+    np.testing.assert_allclose(rows, expected, atol=2e-3)
+    timeline = timeline_from_msg(chunks[-1], JOINTS)
+    assert timeline.start_ns > observed_ns
+    # Where the timeline is not blended, it passes through the rows at their times.
+    last_ns = observed_ns + round(offsets[-2] * 1e9)
+    np.testing.assert_allclose(timeline.sample(last_ns).position, rows[-2], atol=2e-3)
+    counts = [beat.data for beat in beats]
+    assert counts == sorted(counts)
+    stamps = [stamp_from_msg(m.header.stamp) for m in raw]
+    assert min(np.diff(stamps)) >= 0.18e9
+
+
+def test_a_missing_camera_means_no_chunk_and_a_reason(world, bundle):
+    world.cameras = ("front",)
+    chunks = world.graph.collect(JointTrajectory, "policy/raw_chunk", qos.TICKS)
+    beats = world.graph.collect(UInt64, "policy/heartbeat", qos.TICKS)
+    status = world.graph.collect(DiagnosticArray, "/diagnostics", qos.TICKS)
+    process = start(world, bundle)
+    world.run(lambda: "camera wrist: nothing received" in problems(status))
+    assert not chunks
+    assert beats
+    assert beats[-1].data == 0
+    world.run_for(1.0)
+    # Said when it begins, not at every tick (fifty per second).
+    assert process.output().count("camera wrist: nothing received") < 5
+    world.cameras = ("front", "wrist")
+    world.run(lambda: len(chunks) > 0)
+
+
+def test_a_stale_camera_stops_inference(world, bundle):
+    chunks = world.graph.collect(JointTrajectory, "policy/raw_chunk", qos.TICKS)
+    process = start(world, bundle)
+    world.run(lambda: len(chunks) >= 2)
+    world.cameras = ("wrist",)
+    world.run(lambda: "camera front: too old" in process.output())
+    count = len(chunks)
+    world.run_for(1.0)
+    assert len(chunks) == count
+    world.cameras = ("front", "wrist")
+    world.run(lambda: len(chunks) > count)
+    assert "observations are complete again" in process.output()
+
+
+def test_joint_states_without_a_joint_are_refused_by_name(world, bundle):
+    world.joints = JOINTS[:-1]
+    process = start(world, bundle)
+    world.run(lambda: "joints missing: gripper" in process.output())
+
+
+def test_entering_policy_mode_starts_a_new_epoch_from_the_present(world, bundle):
+    chunks = world.graph.collect(JointTrajectory, "policy/action_chunk", qos.TICKS)
+    start(world, bundle)
+    mode = world.graph.publisher(String, "supervisor/mode", qos.MODE)
+    mode.publish(String(data="ARMED"))
+    world.run(lambda: len(chunks) >= 2)
+    assert {chunk.header.frame_id[-2:] for chunk in chunks} == {"#1"}
+    mode.publish(String(data="POLICY"))
+    world.run(lambda: any(chunk.header.frame_id.endswith("#2") for chunk in chunks))
+    world.run(lambda: sum(chunk.header.frame_id.endswith("#2") for chunk in chunks) >= 4)
+    played = [timeline_from_msg(c, JOINTS) for c in chunks if c.header.frame_id.endswith("#2")]
+    for before, after in itertools.pairwise(played):
+        # A chunk continues the timeline that is being played, with its velocity.
+        joint = after.start_ns
+        assert before.covers(joint)
+        np.testing.assert_allclose(
+            before.sample(joint).position, after.sample(joint).position, atol=1e-6
+        )
+        np.testing.assert_allclose(
+            before.sample(joint).velocity, after.sample(joint).velocity, atol=1e-5
+        )
+
+
+def test_an_output_that_is_not_finite_gives_no_chunk(world, tmp_path):
+    world.brightness = 128
+    chunks = world.graph.collect(JointTrajectory, "policy/raw_chunk", qos.TICKS)
+    process = start(world, write_bundle(tmp_path / "dark", graph=dark_invalid_model()))
+    world.run(lambda: len(chunks) > 0)
+    world.brightness = 0
+    world.run(lambda: "no chunk" in process.output())
+    count = len(chunks)
+    world.run_for(0.5)
+    assert len(chunks) == count
+    assert process.output().count("not finite") == 1
+    world.brightness = 128
+    world.run(lambda: len(chunks) > count)
+
+
+def test_an_endless_inference_is_stopped_and_silences_the_heartbeat(world, tmp_path):
+    beats = world.graph.collect(UInt64, "policy/heartbeat", qos.TICKS)
+    bundle = write_bundle(tmp_path / "endless", graph=dark_endless_model())
+    process = start(world, bundle, inference_timeout_s=0.3)
+    world.run(lambda: len(beats) > 0 and beats[-1].data > 0)
+    world.brightness = 0
+    world.run(lambda: "ran longer than 0.3 s" in process.output())
+    world.run_for(0.3)  # beats that were under way
+    count = len(beats)
+    world.run_for(1.0)
+    assert len(beats) == count
+    world.brightness = 128
+    world.run(lambda: len(beats) > count + 20)
+    assert process.stop() == 0
+
+
+def test_it_ends_cleanly(world, bundle):
+    chunks = world.graph.collect(JointTrajectory, "policy/action_chunk", qos.TICKS)
+    process = start(world, bundle)
+    world.run(lambda: len(chunks) > 0)
+    assert process.stop() == 0
+    assert "Traceback" not in process.output()
+
+
+@pytest.mark.parametrize(
+    ("robot", "policy", "expected"),
+    [
+        ("sim_so101", "nowhere", "no such bundle"),
+        ("unknown", None, "'unknown' is not known"),
+        ("sim_so101", "corrupt", "was changed or damaged"),
+    ],
+)
+def test_bad_input_ends_the_process_with_one_line(
+    world, bundle, tmp_path, robot, policy, expected
+):
+    if policy == "corrupt":
+        (bundle / "policy.onnx").write_bytes(b"x" * 100)
+        policy = str(bundle)
+    topics = world.graph.collect(UInt64, "policy/heartbeat", qos.TICKS)
+    process = start(world, bundle, robot=robot, **({"policy": policy} if policy else {}))
+    assert process.wait(30.0) == 2
+    lines = [line for line in process.output().splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert expected in lines[0]
+    assert "Traceback" not in process.output()
+    assert not topics
+
+
+def problems(statuses: list[DiagnosticArray]) -> str:
+    return " | ".join(
+        status.message
+        for array in statuses
+        for status in array.status
+        if status.name == "policy_executor"
+    )

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inference thread: newest request first, failures as results, bugs as poison."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from levine_policy_node.core.action_chunk import ActionChunk
+from levine_policy_node.core.observation import Observation
+from levine_policy_node.core.units import StampNs
+from levine_policy_node.errors import InferenceError, ObservationError
+from levine_policy_node.runtime.inference_worker import InferenceRequest, InferenceWorker
+from levine_policy_node.runtime.run_watchdog import RunWatchdog
+
+TIMEOUT_S = 10.0
+
+
+class ScriptedPolicy:
+    """Does what the test says, in the worker's thread."""
+
+    source = "policy:scripted@00000000"
+
+    def __init__(self):
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.seen = []
+        self.resets = 0
+        self.error = None
+
+    def reset(self):
+        self.resets += 1
+
+    def close(self):
+        pass
+
+    def infer(self, observation):
+        self.seen.append(observation.stamp_ns)
+        self.entered.set()
+        assert self.gate.wait(TIMEOUT_S)
+        if self.error is not None:
+            raise self.error
+        return ActionChunk(("a",), observation.stamp_ns, 0.1, np.zeros((2, 1)))
+
+
+def request(stamp: int, epoch: int = 0) -> InferenceRequest:
+    return InferenceRequest(Observation(StampNs(stamp), np.zeros(1)), epoch)
+
+
+@pytest.fixture
+def policy():
+    return ScriptedPolicy()
+
+
+@pytest.fixture
+def told():
+    return threading.Semaphore(0)
+
+
+@pytest.fixture
+def worker(policy, told):
+    made = InferenceWorker(policy, told.release)
+    yield made
+    policy.gate.set()
+    assert made.close()
+    assert not made.alive
+
+
+def test_a_request_gives_a_result(worker, told):
+    assert worker.idle
+    worker.submit(request(7, epoch=3))
+    assert told.acquire(timeout=TIMEOUT_S)
+    result = worker.results.take()
+    assert (result.observed_ns, result.epoch, result.error) == (7, 3, "")
+    assert result.chunk.observed_ns == 7
+    assert result.duration_s >= 0.0
+    assert worker.idle
+    assert worker.completed == 1
+
+
+def test_only_the_newest_waiting_request_is_served(worker, policy, told):
+    policy.gate.clear()
+    worker.submit(request(1))
+    assert policy.entered.wait(TIMEOUT_S)
+    for stamp in (2, 3, 4):
+        worker.submit(request(stamp))
+    assert not worker.idle
+    policy.gate.set()
+    for _ in range(2):
+        assert told.acquire(timeout=TIMEOUT_S)
+    assert policy.seen == [1, 4]
+    assert worker.idle
+
+
+def test_a_running_inference_shows_how_long_it_runs(worker, policy, told):
+    policy.gate.clear()
+    worker.submit(request(1))
+    assert policy.entered.wait(TIMEOUT_S)
+    deadline = time.monotonic() + TIMEOUT_S
+    while worker.longest_s() < 0.05 and time.monotonic() < deadline:
+        threading.Event().wait(0.005)
+    assert worker.longest_s() >= 0.05
+    policy.gate.set()
+    assert told.acquire(timeout=TIMEOUT_S)
+    # The last inference stays on record, so that a stopped run is not forgotten at once.
+    assert worker.longest_s() >= 0.05
+
+
+@pytest.mark.parametrize("error", [InferenceError("bad output"), ObservationError("no image")])
+def test_a_foreseen_failure_is_a_result_without_chunk(worker, policy, told, error):
+    policy.error = error
+    worker.submit(request(1))
+    assert told.acquire(timeout=TIMEOUT_S)
+    result = worker.results.take()
+    assert result.chunk is None
+    assert result.error == str(error)
+    assert worker.alive
+    assert worker.completed == 0
+    policy.error = None
+    worker.submit(request(2))
+    assert told.acquire(timeout=TIMEOUT_S)
+    assert worker.results.take().chunk is not None
+
+
+def test_a_bug_poisons_the_worker(worker, policy, told):
+    policy.error = KeyError("bug")
+    worker.submit(request(1))
+    assert told.acquire(timeout=TIMEOUT_S)
+    assert isinstance(worker.failure, KeyError)
+    assert not worker.alive
+    assert worker.results.take() is None
+
+
+def test_the_policy_is_reset_at_each_new_epoch(worker, policy, told):
+    for stamp, epoch in enumerate((1, 1, 2, 2, 3)):
+        worker.submit(request(stamp, epoch))
+        assert told.acquire(timeout=TIMEOUT_S)
+    assert policy.resets == 3
+
+
+class TestRunWatchdog:
+    @pytest.fixture
+    def watchdog(self):
+        made = RunWatchdog(0.4)
+        yield made
+        made.close()
+        made.close()
+
+    def test_a_long_block_is_stopped_once(self, watchdog):
+        stopped = threading.Semaphore(0)
+        with watchdog.guard(stopped.release):
+            assert stopped.acquire(timeout=TIMEOUT_S)
+        assert not stopped.acquire(timeout=0.5)
+
+    def test_a_short_block_is_left_alone(self, watchdog):
+        stopped = threading.Event()
+        with watchdog.guard(stopped.set):
+            pass
+        assert not stopped.wait(0.6)
+
+    def test_each_block_has_its_own_time(self, watchdog):
+        stopped = threading.Event()
+        for _ in range(4):
+            with watchdog.guard(stopped.set):
+                threading.Event().wait(0.15)
+        assert not stopped.is_set()
+        with watchdog.guard(stopped.set):
+            assert stopped.wait(TIMEOUT_S)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No excess is missed, and what is within the limits is not reported."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from levine_policy_node.core.limits import JointLimits, excess_segments, first_excess
+from levine_policy_node.core.timeline import JointPoint, Timeline
+from levine_policy_node.core.units import SteadyNs
+
+LIMITS = JointLimits(
+    ("a", "b"),
+    np.array([-1.0, -0.5]),
+    np.array([1.0, 1.5]),
+    np.array([2.0, 1.0]),
+    np.array([8.0, 6.0]),
+    np.array([80.0, 50.0]),
+)
+START = SteadyNs(5_000_000_000)
+
+
+def timeline(times_s, points) -> Timeline[SteadyNs]:
+    p, v, a = (
+        np.array([getattr(x, k) for x in points]) for k in ("position", "velocity", "acceleration")
+    )
+    return Timeline(LIMITS.names, START, np.array(times_s), p, v, a)
+
+
+def worst_by_sampling(motion: Timeline[SteadyNs], limits: JointLimits) -> float:
+    """Largest value/limit, from polynomials solved for and sampled here."""
+    worst = 0.0
+    centre, half = 0.5 * (limits.lower + limits.upper), 0.5 * (limits.upper - limits.lower)
+    for k in range(len(motion.times_s) - 1):
+        h = motion.times_s[k + 1] - motion.times_s[k]
+        rows = [[t**n for n in range(6)] for t in (0.0, h)]
+        rows += [[n * t ** max(n - 1, 0) for n in range(6)] for t in (0.0, h)]
+        rows += [[n * (n - 1) * t ** max(n - 2, 0) for n in range(6)] for t in (0.0, h)]
+        values = np.vstack(
+            [
+                motion.positions[k : k + 2],
+                motion.velocities[k : k + 2],
+                motion.accelerations[k : k + 2],
+            ]
+        )
+        t = np.linspace(0.0, h, 201)
+        for j, c in enumerate(np.linalg.solve(np.array(rows), values).T):
+            curve = np.polynomial.Polynomial(c)
+            worst = max(
+                worst,
+                np.max(np.abs(curve(t) - centre[j])) / half[j],
+                np.max(np.abs(curve.deriv()(t))) / limits.velocity[j],
+                np.max(np.abs(curve.deriv(2)(t))) / limits.acceleration[j],
+                np.max(np.abs(curve.deriv(3)(t))) / limits.jerk[j],
+            )
+    return worst
+
+
+values = st.floats(-1.0, 1.0)
+
+
+@st.composite
+def motions(draw):
+    count = draw(st.integers(2, 4))
+    spans = draw(st.lists(st.floats(0.05, 0.5), min_size=count - 1, max_size=count - 1))
+    scale = draw(st.floats(0.01, 1.0))
+    points = [
+        JointPoint(
+            np.array([0.2, 0.3]) + 0.2 * scale * np.array(draw(st.tuples(values, values))),
+            scale * np.array(draw(st.tuples(values, values))),
+            4.0 * scale * np.array(draw(st.tuples(values, values))),
+        )
+        for _ in range(count)
+    ]
+    return timeline(np.concatenate([[0.0], np.cumsum(spans)]), points)
+
+
+@settings(deadline=None, max_examples=150)
+@given(motions())
+def test_excess_agrees_with_dense_sampling(motion):
+    worst = worst_by_sampling(motion, LIMITS)
+    if first_excess(motion, LIMITS) is None:
+        assert worst <= 1.0 + 1e-6
+    else:
+        # Control points lie on or outside the curve, after five halvings hardly outside.
+        assert worst > 0.97
+
+
+def test_names_kind_joint_and_segment():
+    still = JointPoint.at_rest(np.array([0.0, 0.0]))
+    far = JointPoint.at_rest(np.array([0.0, 1.6]))
+    found = excess_segments(timeline([0.0, 5.0, 10.0, 15.0], [still, still, far, still]), LIMITS)
+    assert [e.segment for e in found] == [1, 2]
+    assert (found[0].kind, found[0].joint) == ("position", "b")
+    assert "b: position 0.1" in str(found[0])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("field", ["positions", "velocities", "accelerations"])
+def test_not_finite_is_an_excess(bad, field):
+    still = JointPoint.at_rest(np.array([0.0, 0.0]))
+    motion = timeline([0.0, 1.0], [still, still])
+    getattr(motion, field)[1, 1] = bad
+    excess = first_excess(motion, LIMITS)
+    assert excess is not None
+    assert (excess.kind, excess.joint) == ("finite", "b")
+
+
+def test_a_single_knot_must_stand_in_range():
+    inside = JointPoint.at_rest(np.array([0.0, 0.0]))
+    moving = JointPoint(np.zeros(2), np.array([0.1, 0.0]), np.zeros(2))
+    outside = JointPoint.at_rest(np.array([0.0, -0.6]))
+    assert first_excess(timeline([0.0], [inside]), LIMITS) is None
+    assert first_excess(timeline([0.0], [moving]), LIMITS) is not None
+    assert first_excess(timeline([0.0], [outside]), LIMITS) is not None
+
+
+def test_a_limit_may_be_reached_exactly():
+    edge = JointPoint.at_rest(np.array([1.0, 1.5]))
+    assert first_excess(timeline([0.0, 1.0], [edge, edge]), LIMITS) is None
+    assert LIMITS.outside(np.array([1.0, 1.5])) == ""
+    assert "a is at 1.1000" in LIMITS.outside(np.array([1.1, 0.0]))
+    assert LIMITS.outside(np.array([np.nan, 0.0])) != ""

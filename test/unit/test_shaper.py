@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every motion starts in the state it was given, keeps the limits, and ends where it should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from levine_policy_node.core.jerk_profile import GRID_NS
+from levine_policy_node.core.limits import JointLimits, first_excess
+from levine_policy_node.core.plan import Plan, with_brake
+from levine_policy_node.core.shaper import brake, is_at_rest, move_to, rejoin
+from levine_policy_node.core.timeline import JointPoint, Timeline
+from levine_policy_node.core.units import SteadyNs, nanoseconds
+
+JOINTS = 6
+LIMITS = JointLimits(
+    tuple("abcdef"),
+    np.full(JOINTS, -1.5),
+    np.full(JOINTS, 1.7),
+    np.full(JOINTS, 2.0),
+    np.full(JOINTS, 8.0),
+    np.full(JOINTS, 80.0),
+)
+START = SteadyNs(7_000_000_123)
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def viable_state(rng: np.random.Generator, spread: float) -> JointPoint:
+    """A state from which the velocity limit can be kept: |v + a|a|/2j| <= v_max."""
+    scale = rng.uniform(0.0, 1.0)
+    acceleration = rng.uniform(-8.0, 8.0, JOINTS) * scale
+    most = 1.98 - acceleration**2 / 158.0
+    return JointPoint(
+        rng.uniform(-spread, spread, JOINTS),
+        rng.uniform(-1.0, 1.0, JOINTS) * most * scale,
+        acceleration,
+    )
+
+
+def starts_in(motion: Timeline[SteadyNs], state: JointPoint) -> bool:
+    first = motion.sample_s(0.0)
+    return all(
+        np.array_equal(getattr(first, k), getattr(state, k))
+        for k in ("position", "velocity", "acceleration")
+    )
+
+
+def assert_sendable(motion: Timeline[SteadyNs]) -> None:
+    assert first_excess(motion, LIMITS) is None
+    peaks = motion.peaks()
+    assert np.all(peaks.velocity <= 2.0 * (1 + 1e-6))
+    assert np.all(peaks.acceleration <= 8.0 * (1 + 1e-6))
+    assert np.all(peaks.jerk <= 80.0 * (1 + 1e-3))
+    assert np.min(np.diff(motion.times_s)) * 1e9 >= GRID_NS - 1
+    # Knot times are whole nanoseconds, so a message carries them unchanged.
+    assert np.allclose(motion.times_s * 1e9, np.rint(motion.times_s * 1e9), rtol=0, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=80)
+@given(seeds)
+def test_brake_comes_to_rest_within_the_limits(seed):
+    state = viable_state(np.random.default_rng(seed), 0.5)
+    stop = brake(state, LIMITS, START)
+    assert stop is not None
+    assert starts_in(stop, state)
+    assert is_at_rest(stop.sample_s(stop.duration_s))
+    assert_sendable(stop)
+    # Full speed is lost in v/a + a/j, plus what a wrong initial acceleration costs twice over.
+    assert stop.duration_s <= 2.0 / 8.0 + 3.5 * 8.0 / 80.0
+
+
+def test_brake_is_straight_where_the_state_allows_it():
+    direction = np.array([1.0, -0.5, 0.25, 0.8, -0.9, 0.1])
+    state = JointPoint(np.zeros(JOINTS), 1.5 * direction, np.zeros(JOINTS))
+    stop = brake(state, LIMITS, START)
+    assert stop is not None
+    path = stop.positions / direction
+    assert np.allclose(path, path[:, :1], atol=1e-6)
+
+
+def test_brake_refuses_what_cannot_be_stopped_in_range():
+    state = JointPoint(np.full(JOINTS, 1.69), np.full(JOINTS, 1.0), np.zeros(JOINTS))
+    assert brake(state, LIMITS, START) is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite_give_no_motion(bad):
+    state = JointPoint.at_rest(np.zeros(JOINTS))
+    moving = JointPoint(np.zeros(JOINTS), np.full(JOINTS, bad), np.zeros(JOINTS))
+    assert brake(moving, LIMITS, START) is None
+    assert move_to(state, np.full(JOINTS, bad), LIMITS, START) is None
+
+
+@settings(deadline=None, max_examples=50)
+@given(seeds)
+def test_move_to_arrives_at_rest(seed):
+    rng = np.random.default_rng(seed)
+    state, target = viable_state(rng, 0.5), rng.uniform(-1.5, 1.7, JOINTS)
+    motion = move_to(state, target, LIMITS, START)
+    assert motion is not None
+    assert starts_in(motion, state)
+    assert np.array_equal(motion.positions[-1], target)
+    assert is_at_rest(motion.sample_s(motion.duration_s))
+    assert_sendable(motion)
+
+
+def wave(rng: np.random.Generator, duration_s: float = 1.6) -> Timeline[SteadyNs]:
+    """A smooth motion well within the limits, with knots at uneven times."""
+    times_s = np.concatenate([[0.0], np.cumsum(rng.uniform(0.02, 0.05, 200))])
+    times_s = np.rint(times_s[times_s < duration_s] * 1e9) / 1e9
+    amplitude, pulse = rng.uniform(0.05, 0.4, JOINTS), rng.uniform(0.5, 3.0, JOINTS)
+    phase = rng.uniform(0.0, 6.0, JOINTS)
+    angle = times_s[:, None] * pulse + phase
+    return Timeline(
+        LIMITS.names,
+        SteadyNs(START - nanoseconds(rng.uniform(0.0, 0.3))),
+        times_s,
+        amplitude * np.sin(angle),
+        amplitude * pulse * np.cos(angle),
+        -amplitude * pulse**2 * np.sin(angle),
+        "policy:wave",
+    )
+
+
+@settings(deadline=None, max_examples=50)
+@given(seeds, st.floats(0.0, 0.3))
+def test_rejoin_ends_as_the_reference_does(seed, away):
+    rng = np.random.default_rng(seed)
+    reference = wave(rng)
+    assume(first_excess(reference, LIMITS) is None)
+    knots = np.rint(reference.times_s * 1e9) + reference.start_ns
+    assume(np.min(np.abs(knots - START)) >= GRID_NS)
+    here, off = reference.sample(START), viable_state(rng, 1.0)
+    state = JointPoint(
+        here.position + away * off.position,
+        here.velocity + away * off.velocity,
+        here.acceleration + away * off.acceleration,
+    )
+    joined = rejoin(state, reference, START, LIMITS)
+    assert joined is not None
+    motion = joined.timeline
+    assert starts_in(motion, state)
+    assert_sendable(motion)
+    assert motion.end_ns == reference.end_ns
+    for time_ns in range(joined.joined_ns, int(reference.end_ns), nanoseconds(0.013)):
+        there, wanted = motion.sample(SteadyNs(time_ns)), reference.sample(SteadyNs(time_ns))
+        assert np.allclose(there.position, wanted.position, rtol=0, atol=1e-9)
+        assert np.allclose(there.acceleration, wanted.acceleration, rtol=0, atol=1e-5)
+
+
+def test_a_reference_through_the_state_is_taken_as_it_is():
+    reference = wave(np.random.default_rng(3))
+    splice = Plan(reference, ((0, "x"),)).splice_time(START)
+    joined = rejoin(reference.sample(splice), reference, splice, LIMITS)
+    assert joined is not None
+    assert joined.joined_ns == splice
+    assert np.array_equal(
+        joined.timeline.positions[1:], reference.positions[-len(joined.timeline.times_s) + 1 :]
+    )
+
+
+def test_a_reference_too_far_away_is_not_joined():
+    reference = wave(np.random.default_rng(4), duration_s=0.5)
+    state = JointPoint.at_rest(np.full(JOINTS, 1.6))
+    assert rejoin(state, reference, SteadyNs(reference.start_ns + 500_000), LIMITS) is None
+
+
+def test_a_motion_towards_the_end_of_the_range_is_cut_in_time():
+    times_s = np.linspace(0.0, 1.0, 21)
+    positions = np.tile((0.8 + 0.88 * times_s)[:, None], (1, JOINTS))
+    motion = Timeline(
+        LIMITS.names,
+        START,
+        times_s,
+        positions,
+        np.full_like(positions, 0.88),
+        np.zeros_like(positions),
+    )
+    assert first_excess(motion, LIMITS) is None
+    ended = with_brake(motion, LIMITS, START)
+    assert ended is not None
+    whole, brake_ns = ended
+    assert brake_ns < motion.end_ns
+    assert_sendable(whole)
+    assert is_at_rest(whole.sample_s(whole.duration_s))
