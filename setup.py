@@ -19,7 +19,7 @@ NODES = (
 )
 
 
-def data_files():
+def data_files() -> list[tuple[str, list[str]]]:
     """Ament marker, manifest and every shared directory, kept as a tree."""
     files = [
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),

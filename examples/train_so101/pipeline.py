@@ -60,7 +60,6 @@ class Robot:
     def __init__(self) -> None:
         self.arm = SimArm()
         self.task = PickPlaceTask()
-        self.stretches: list[float] = []
         self._kinematics = ArmKinematics()
         self._renderer = CameraRenderer(height=IMAGE_SIZE, width=IMAGE_SIZE)
         self._limits: JointLimits = load_robot("sim_so101").limits()
@@ -115,7 +114,6 @@ class Robot:
         merged = merge_chunk(self._timeline, chunk, now, self._limits, MergeOptions())
         if merged is not None:
             self._timeline = merged.timeline
-            self.stretches.append(merged.stretch)
 
     def close(self) -> None:
         """Free the cameras."""

@@ -15,13 +15,14 @@ from evaluate import Conditions, evaluate
 from export import export_graph, write_bundle
 from training import Schedule, new_policy, train
 
-_CLEAN_SEEDS = range(20_000, 20_040)
-_DISTURBED_SEEDS = range(20_200, 20_270)
-_DAGGER_SEEDS = (range(30_000, 30_050), range(31_000, 31_050))
-_HELD_OUT_SEEDS = range(500_000, 500_100)
-_DISTURBANCE_RAD = 0.1
-_FIRST = Schedule(1300)
-_CORRECTIONS = (Schedule(800, 7e-4), Schedule(1200, 7e-4))
+_HOME_SEEDS = range(20_000, 20_040)
+_DISTURBED_SEEDS = range(20_100, 20_160)
+_SCATTERED_SEEDS = range(20_200, 20_270)
+_DAGGER_SEEDS = range(30_000, 30_050)
+_HELD_OUT_SEEDS = range(600_000, 600_100)
+_DISTURBED = Recipe(disturbance_rad=0.03)
+_SCATTERED = Recipe(disturbance_rad=0.1, scattered=True)
+_FIRST, _SECOND = Schedule(1200), Schedule(1600)
 
 
 def main() -> None:
@@ -41,38 +42,36 @@ def main() -> None:
 
 def reproduce(out: Path, workers: int) -> None:
     """Run every stage and write the bundle to `out`."""
-    samples = _demonstrate(workers)
+    samples = Samples.join(
+        [
+            _collect("demonstrations from home", _HOME_SEEDS, Recipe(), workers),
+            _collect("disturbed demonstrations", _DISTURBED_SEEDS, _DISTURBED, workers),
+        ]
+    )
     policy = new_policy(samples)
     print("training on demonstrations")
     train(policy, samples, _FIRST)
     with tempfile.TemporaryDirectory() as folder:
-        for seeds, schedule in zip(_DAGGER_SEEDS, _CORRECTIONS, strict=True):
-            graph = Path(folder) / f"policy_{seeds.start}.onnx"
-            export_graph(policy, graph)
-            visited = collect(seeds, Recipe(policy=graph), workers)
-            _report("the policy's own states, labelled", visited)
-            samples = Samples.join([samples, visited])
-            print("training with corrections")
-            train(policy, samples, schedule)
+        graph = Path(folder) / "policy.onnx"
+        export_graph(policy, graph)
+        driven = Recipe(policy=graph)
+        visited = _collect("the policy's own states", _DAGGER_SEEDS, driven, workers)
+    scattered = _collect("demonstrations from anywhere", _SCATTERED_SEEDS, _SCATTERED, workers)
+    print("training on everything")
+    train(policy, Samples.join([samples, visited, scattered]), _SECOND)
     write_bundle(policy, out)
     for conditions in (Conditions(delay_s=0.0), Conditions(delay_s=0.06)):
         score = evaluate(out / "policy.onnx", _HELD_OUT_SEEDS, conditions, workers)
         print(f"{conditions}: {score}", flush=True)
 
 
-def _demonstrate(workers: int) -> Samples:
-    clean = collect(_CLEAN_SEEDS, Recipe(), workers)
-    _report("demonstrations from home", clean)
-    disturbed = collect(_DISTURBED_SEEDS, Recipe(_DISTURBANCE_RAD, scattered=True), workers)
-    _report("disturbed demonstrations from anywhere", disturbed)
-    return Samples.join([clean, disturbed])
-
-
-def _report(what: str, samples: Samples) -> None:
+def _collect(what: str, seeds: range, recipe: Recipe, workers: int) -> Samples:
+    samples = collect(seeds, recipe, workers)
     print(
         f"{what}: {samples.successes}/{samples.episodes} succeeded, {len(samples.joints)} samples",
         flush=True,
     )
+    return samples
 
 
 if __name__ == "__main__":

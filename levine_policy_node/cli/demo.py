@@ -16,7 +16,7 @@ from levine_policy_node.cli.rollouts import isolate_dds, run_rollouts
 from levine_policy_node.graph import GraphOptions
 from levine_policy_node.ros.rollout import Rollout
 
-VIEW_FPS = 10.0
+VIEW_FPS = 5.0
 VIEW_SIZE = (320, 240)
 
 

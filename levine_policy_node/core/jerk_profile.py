@@ -128,11 +128,11 @@ def _correction(
         moved = begin.velocity * t + begin.acceleration * t**2 / 2.0
         wanted.append((end.position - begin.position - moved) / t**3)
     moments = moments[: len(wanted)]
-    weighted: FloatArray = np.divide(moments, moments[0], dtype=np.float64)
+    weighted: FloatArray = np.array(moments / moments[0], dtype=np.float64)
     missing = np.array(wanted) - moments @ jerks
     gram: FloatArray = weighted @ moments.T
-    factors: FloatArray = np.linalg.solve(gram, missing)  # pyright: ignore[reportUnknownVariableType]
-    return np.matmul(weighted.T, factors)
+    factors: FloatArray = np.asarray(np.linalg.solve(gram, missing), dtype=np.float64)
+    return weighted.T @ factors
 
 
 def _integrate(

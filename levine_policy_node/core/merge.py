@@ -35,7 +35,7 @@ class MergeOptions:
     """
 
     blend_s: float = 0.2
-    lead_s: float = 0.03
+    lead_s: float = 0.06
     actuation_delay_s: float = 0.0
 
 

@@ -13,6 +13,8 @@ from levine_policy_node.core.merge import Merged, MergeOptions, merge_chunk
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import StampNs
 
+_LIMIT_SHARE = 0.98
+
 
 @dataclass(slots=True)
 class PlacementCounts:
@@ -42,7 +44,8 @@ class ChunkPlacer:
 
     def __init__(self, limits: JointLimits, options: MergeOptions) -> None:
         self.counts = PlacementCounts()
-        self._limits = limits
+        # The supervisor refuses what is beyond the limits by rounding, too.
+        self._limits = limits.scaled(_LIMIT_SHARE)
         self._options = options
         self._previous: Timeline[StampNs] | None = None
         self._starving = False

@@ -33,7 +33,6 @@ from levine_policy_node.ros.diagnostics import diagnostics_to_msg
 from levine_policy_node.ros.entrypoint import run
 from levine_policy_node.ros.managed_node import ManagedNode
 from levine_policy_node.ros.parameters import load_parameters, parameter
-from levine_policy_node.ros.scheduling import BACKGROUND, set_urgency
 from levine_policy_node.runtime.cdr import CdrError, read_header, stamp_of
 from levine_policy_node.runtime.episode_files import create_session, new_session_id
 from levine_policy_node.runtime.mcap_writer import RecordedMessage, RecordedTopic, WriterOptions
@@ -306,7 +305,6 @@ def _software() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the recorder until it is told to end."""
-    set_urgency(BACKGROUND)
 
     def nodes() -> tuple[InterventionRecorder]:
         recorder = InterventionRecorder()

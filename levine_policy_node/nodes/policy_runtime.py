@@ -11,6 +11,7 @@ from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.nodes.camera_ingest import CameraIngest
 from levine_policy_node.nodes.policy_executor import PolicyExecutor
 from levine_policy_node.ros.entrypoint import run
+from levine_policy_node.ros.scheduling import PROMPT, set_urgency, switch_threads_often
 
 
 def make_nodes() -> Sequence[Node]:
@@ -33,6 +34,8 @@ def make_nodes() -> Sequence[Node]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run both nodes until a signal."""
+    set_urgency(PROMPT)
+    switch_threads_often()
     return run(make_nodes, argv)
 
 

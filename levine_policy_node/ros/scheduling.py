@@ -11,7 +11,7 @@ import os
 import sys
 
 URGENT = -10
-BACKGROUND = 10
+PROMPT = -5
 
 # The interpreter hands its lock over this often; the default of 5 ms is half a control period.
 _SWITCH_S = 0.0005

@@ -10,7 +10,7 @@ from levine_policy_node.core.success_rate import wilson_interval
 
 @pytest.mark.parametrize(
     ("successes", "trials", "low", "high"),
-    # R: prop.test(k, n, correct = FALSE)
+    # Values of R, whose prop.test without correction gives this interval.
     [(91, 100, 0.838, 0.952), (0, 10, 0.0, 0.278), (10, 10, 0.722, 1.0)],
 )
 def test_known_values(successes, trials, low, high):

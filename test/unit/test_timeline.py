@@ -61,9 +61,7 @@ def test_constant_jerk_segment_has_that_jerk():
     jerk, t = 80.0, 0.1
     end = np.array([[jerk * t**3 / 6]]), np.array([[jerk * t**2 / 2]]), np.array([[jerk * t]])
     zero = np.zeros((1, 1))
-    timeline = Timeline(
-        ("j",), START, np.array([0.0, t]), *(np.vstack([zero, e]) for e in end)
-    )
+    timeline = Timeline(("j",), START, np.array([0.0, t]), *(np.vstack([zero, e]) for e in end))
     assert timeline.peaks().jerk[0] == pytest.approx(jerk, rel=1e-9)
     assert timeline.peaks().acceleration[0] == pytest.approx(jerk * t, rel=1e-9)
 
