@@ -28,7 +28,7 @@ from levine_policy_node.core.supervisor import step
 from levine_policy_node.core.units import StampNs, SteadyNs
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.ros import qos
-from levine_policy_node.ros.clocks import ros_now, stamp_to_msg
+from levine_policy_node.ros.clocks import ros_now, stamp_to_msg, steady_now
 from levine_policy_node.ros.controllers.forward_command import ForwardCommandOutput
 from levine_policy_node.ros.controllers.joint_trajectory import JointTrajectoryOutput
 from levine_policy_node.ros.deadline_loop import (
@@ -44,6 +44,10 @@ from levine_policy_node.ros.supervisor_inputs import SupervisorInputs
 from levine_policy_node.ros.supervisor_outputs import SupervisorOutputs
 
 EXIT_LOOP_FAILED = 1
+
+# Half of the lead: what was decided longer ago would reach the controller too late to splice.
+_OUT_OF_DATE_NS = 20_000_000
+_DECIDE_AGAIN = 2
 
 _TRIGGERS = {
     "arm": Event.ARM,
@@ -128,7 +132,14 @@ class SafetySupervisor(Node):
 
     def _tick(self, now_ns: SteadyNs) -> None:
         inputs = self._inputs.take(self._requests.take())
-        self._state, decision = step(self._state, now_ns, inputs, self._options)
+        state, decision = step(self._state, now_ns, inputs, self._options)
+        for _ in range(_DECIDE_AGAIN):
+            if steady_now() - now_ns <= _OUT_OF_DATE_NS:
+                break
+            # The thread was held up: the controller has played on, so decide from the present.
+            now_ns = steady_now()
+            state, decision = step(self._state, now_ns, inputs, self._options)
+        self._state = state
         self._send(decision, now_ns)
         for reply in decision.replies:
             self._requests.reply(reply)

@@ -56,7 +56,7 @@ class Rollout:
         node.create_subscription(
             DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS
         )
-        names = ["arm", "disarm", "engage", "pause", "reset"]
+        names = ["arm", "disarm", "engage", "pause", "resume", "reset"]
         services = [f"supervisor/{name}" for name in names] + ["sim/reset", "sim/report"]
         if recorder:
             services += ["recorder/mark_success", "recorder/mark_failure", "recorder/end_episode"]
@@ -129,7 +129,7 @@ class Rollout:
             RolloutError: If a step is refused; the message says why.
         """
         self._reset_scene(seed)
-        self._start_policy()
+        self.start_policy()
         # The scene has not moved while the arm stood, so the task's clock starts here.
         start_s = self._scene_time_s()
 
@@ -187,7 +187,12 @@ class Rollout:
         if not self.spin_until(fresh, CALL_TIMEOUT_S):
             raise RolloutError(f"the scene was not reset to seed {seed}")
 
-    def _start_policy(self) -> None:
+    def start_policy(self) -> None:
+        """Arm and engage.
+
+        Raises:
+            RolloutError: If the policy is not in command after `START_TIMEOUT_S`; says why.
+        """
         # The policy may still be looking at frames from before the reset, and a busy machine may
         # trip a watchdog while processes start: do what a person would, look and ask again.
         reason = ""

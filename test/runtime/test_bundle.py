@@ -236,7 +236,7 @@ ROBOTS = {
         "no target for joint(s) gripper",
     ),
     "unknown camera": ({f"{FRONT}__camera": "nose"}, "camera(s) nose not in the robot file"),
-    "faster than the camera": ({"rate": 100, "chunk__execute": 1}, "gives 30 Hz"),
+    "faster than the camera": ({"rate": 100, "chunk__execute": 1}, "gives 15 Hz"),
 }
 
 

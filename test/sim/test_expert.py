@@ -50,7 +50,9 @@ def test_the_expert_succeeds_within_the_robots_limits(seed):
     assert arm.time_s < 7.0
 
 
-angles = st.lists(st.floats(-1.5, 1.5), min_size=6, max_size=6).map(np.array)
+angles = st.lists(st.floats(-1.5, 1.5, allow_subnormal=False), min_size=6, max_size=6).map(
+    np.array
+)
 
 
 @settings(max_examples=40, deadline=None)
@@ -75,7 +77,11 @@ def kinematics():
 
 
 @settings(max_examples=40, deadline=None)
-@given(x=st.floats(0.17, 0.25), y=st.floats(-0.13, 0.03), z=st.floats(0.0175, 0.04))
+@given(
+    x=st.floats(0.17, 0.25, allow_subnormal=False),
+    y=st.floats(-0.13, 0.03, allow_subnormal=False),
+    z=st.floats(0.0175, 0.04, allow_subnormal=False),
+)
 def test_the_hand_reaches_the_table(kinematics, x, y, z):
     wanted = np.array([x, y, z])
     joints = kinematics.solve(HandPose(wanted, 0.0), np.array(HOME_POSITION), iterations=40)

@@ -72,11 +72,13 @@ def begun(position):
     return check
 
 
-inside = st.tuples(st.floats(-1.4, 1.4), st.floats(-0.9, 1.9))
+inside = st.tuples(
+    st.floats(-1.4, 1.4, allow_subnormal=False), st.floats(-0.9, 1.9, allow_subnormal=False)
+)
 
 
 @settings(deadline=None, max_examples=60)
-@given(inside, inside, st.floats(0.0, 0.0099))
+@given(inside, inside, st.floats(0.0, 0.0099, allow_subnormal=False))
 def test_motion_at_the_limits_is_never_reported(start, target, phase):
     if np.max(np.abs(np.subtract(start, target))) < 1e-3:
         return
@@ -139,7 +141,7 @@ def test_setpoints_are_judged_against_the_range_of_the_joint(value, count):
 
 
 @settings(deadline=None)
-@given(st.floats(0.0005, 1.0), st.sampled_from([1, -1]))
+@given(st.floats(0.0005, 1.0, allow_subnormal=False), st.sampled_from([1, -1]))
 def test_a_step_between_two_trajectories_is_reported(step, sign):
     check = begun([0.0, 0.5])
     motion = fastest_motion((0.0, 0.5), (0.4, 0.9))

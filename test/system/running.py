@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,11 +59,7 @@ class Running:
 
     def engage(self) -> None:
         """Arm and engage, and wait until the arm really moves."""
-        self.call("supervisor/arm")
-        deadline = time.monotonic() + 15.0
-        while not self.rollout.call("supervisor/engage")[0]:
-            assert time.monotonic() < deadline, self.rollout.call("supervisor/engage")
-            self.rollout.spin_until(lambda: False, 0.05)
+        self.rollout.start_policy()
         self.spin_until(lambda: self.speed() > 0.3, 15.0, "the arm to move")
 
     def speed(self) -> float:

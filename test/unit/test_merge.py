@@ -33,7 +33,7 @@ def sine_chunk(observed_s, rows=16, dt=0.1, noise=0.0, seed=0):
 @given(
     st.floats(0.0, 0.4),
     st.floats(0.0, 0.002),
-    st.floats(0.05, 0.4),
+    st.floats(0.08, 0.4),
     st.integers(0, 1000),
 )
 @settings(max_examples=60, deadline=None)
