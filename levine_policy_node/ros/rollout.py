@@ -206,6 +206,8 @@ class Rollout:
                 reason = self.call("supervisor/arm")[1]
             elif self.mode == "ARMED":
                 reason = self.call("supervisor/engage")[1]
+            elif self.mode == "PAUSED":
+                reason = self.call("supervisor/resume")[1]
             self.spin_until(lambda: self.mode == "POLICY", 0.1)
 
     def _must(self, name: str) -> str:

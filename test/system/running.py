@@ -59,8 +59,13 @@ class Running:
 
     def engage(self) -> None:
         """Arm and engage, and wait until the arm really moves."""
-        self.rollout.start_policy()
-        self.spin_until(lambda: self.speed() > 0.3, 15.0, "the arm to move")
+        for _ in range(5):
+            self.rollout.start_policy()
+            left = lambda: self.rollout.mode != "POLICY"  # noqa: E731
+            self.rollout.spin_until(lambda: self.speed() > 0.3 or left(), 10.0)
+            if self.speed() > 0.3 and not left():
+                return
+        raise AssertionError(f"the arm does not move; mode {self.rollout.mode}")
 
     def speed(self) -> float:
         """Latest measured speed of the fastest joint [rad/s]."""
