@@ -59,9 +59,12 @@ class Running:
 
     def engage(self) -> None:
         """Arm and engage, and wait until the arm really moves."""
+
+        def left() -> bool:
+            return self.rollout.mode != "POLICY"
+
         for _ in range(5):
             self.rollout.start_policy()
-            left = lambda: self.rollout.mode != "POLICY"  # noqa: E731
             self.rollout.spin_until(lambda: self.speed() > 0.3 or left(), 10.0)
             if self.speed() > 0.3 and not left():
                 return
