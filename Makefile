@@ -16,7 +16,7 @@ demo: setup ## The trained policy drives the simulated arm through ROS 2
 	@$(VENV)/levine demo $(DEMO_ARGS)
 
 test: setup check ## Lint, types, layers and every test
-	@$(VENV)/pytest
+	@$(VENV)/python tools/run_tests.py
 
 check: setup ## Lint, types and layers only
 	@$(VENV)/ruff check .

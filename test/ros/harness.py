@@ -253,8 +253,8 @@ def ros_graph(ros_args: Sequence[str] = ()) -> Iterator[Graph]:
         try:
             yield graph
         finally:
-            for process in graph.processes:
-                process.end()
             for node in [*graph.nodes, graph.node]:
                 node.destroy_node()
             rclpy.try_shutdown()
+            for process in graph.processes:
+                process.end()
