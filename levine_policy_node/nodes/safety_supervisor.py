@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
@@ -28,7 +28,7 @@ from levine_policy_node.core.supervisor import step
 from levine_policy_node.core.units import StampNs, SteadyNs
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.ros import qos
-from levine_policy_node.ros.clocks import ros_now, stamp_to_msg, steady_now
+from levine_policy_node.ros.clocks import steady_now
 from levine_policy_node.ros.controllers.forward_command import ForwardCommandOutput
 from levine_policy_node.ros.controllers.joint_trajectory import JointTrajectoryOutput
 from levine_policy_node.ros.deadline_loop import (
@@ -36,6 +36,7 @@ from levine_policy_node.ros.deadline_loop import (
     GapStatistics,
     keep_garbage_out_of_the_loop,
 )
+from levine_policy_node.ros.diagnostics import diagnostics_to_msg
 from levine_policy_node.ros.entrypoint import run
 from levine_policy_node.ros.operator_requests import OperatorRequests
 from levine_policy_node.ros.parameters import load_parameters, parameter
@@ -212,15 +213,13 @@ class SafetySupervisor(Node):
             "command_gap_ms_max": f"{self._gaps.max_ms():.3f}",
             "command_jitter_ms_p99": f"{self._gaps.jitter_p99_ms():.3f}",
         }
-        status = DiagnosticStatus(
-            level=DiagnosticStatus.WARN if self._faults else DiagnosticStatus.OK,
-            name=self.get_name(),
-            message=self._faults or state.mode.mode.value,
+        message = diagnostics_to_msg(
+            self,
+            values,
+            self._faults,
+            summary=state.mode.mode.value,
             hardware_id=self._robot.name,
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
         )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = stamp_to_msg(ros_now(self))
         self._diagnostics.publish(message)
 
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, String
@@ -29,6 +29,7 @@ from levine_policy_node.nodes.sim_setup import (
 from levine_policy_node.robot import load_robot
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import ros_now, stamp_from_msg, stamp_to_msg, steady_now
+from levine_policy_node.ros.diagnostics import diagnostics_to_msg
 from levine_policy_node.ros.entrypoint import run
 from levine_policy_node.ros.messages import (
     MessageError,
@@ -217,15 +218,9 @@ class SimArm(Node):
             **_load(self._diagnosed, now, self._control),
         }
         behind = self._control.skipped > 0
-        status = DiagnosticStatus(
-            level=DiagnosticStatus.WARN if behind else DiagnosticStatus.OK,
-            name=self.get_name(),
-            message="simulation could not keep up" if behind else "running",
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
-        )
+        problem = "simulation could not keep up" if behind else ""
         self._diagnosed = now
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = stamp_to_msg(ros_now(self))
+        message = diagnostics_to_msg(self, values, problem, summary="running")
         self._diagnostics.publish(message)
 
 

@@ -12,13 +12,19 @@ from levine_policy_node.ros.clocks import ros_now, stamp_to_msg
 
 
 def diagnostics_to_msg(
-    node: Node, values: Mapping[str, str | float], problem: str = ""
+    node: Node,
+    values: Mapping[str, str | float],
+    problem: str = "",
+    *,
+    summary: str = "ok",
+    hardware_id: str = "",
 ) -> DiagnosticArray:
-    """Build the message; `problem` makes it a warning with that text."""
+    """Build the message; `problem` makes it a warning with that text in place of `summary`."""
     status = DiagnosticStatus(
         level=DiagnosticStatus.WARN if problem else DiagnosticStatus.OK,
         name=node.get_name(),
-        message=problem or "ok",
+        message=problem or summary,
+        hardware_id=hardware_id,
         values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
     )
     message = DiagnosticArray(status=[status])
