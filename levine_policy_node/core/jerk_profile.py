@@ -78,24 +78,18 @@ def profile_timeline(
 
 
 def _on_grid(profiles: Sequence[JerkProfile], cells: int) -> tuple[FloatArray, FloatArray]:
-    """Common segment edges (S+1,) in cells and the jerk in each segment (S, J).
-
-    Plain Python, since arrays of a handful of numbers cost more to make than to fill.
-    """
+    """Common segment edges (S+1,) in cells and the jerk in each segment (S, J)."""
     switches = [_switches(profile, cells) for profile in profiles]
     # At least four segments leave the correction the freedom it needs.
     found = {cells * quarter // 4 for quarter in range(5)}
-    edges = sorted(found.union(*([at for at, _ in switch] for switch in switches)))
-    columns: list[list[float]] = []
+    edges = np.array(sorted(found.union(*([at for at, _ in switch] for switch in switches))))
+    columns: list[FloatArray] = []
     for switch in switches:
-        column: list[float] = []
-        current = 0
-        for begin in edges[:-1]:
-            while current < len(switch) and switch[current][0] <= begin:
-                current += 1
-            column.append(switch[current][1] if current < len(switch) else 0.0)
-        columns.append(column)
-    return np.array(edges, dtype=np.float64), np.array(columns).T
+        ends = [at for at, _ in switch]
+        # Behind its last switch a joint has no jerk.
+        jerks = np.array([jerk for _, jerk in switch] + [0.0])
+        columns.append(jerks[np.array(ends).searchsorted(edges[:-1], side="right")])
+    return edges.astype(np.float64), np.column_stack(columns)
 
 
 def _switches(profile: JerkProfile, cells: int) -> list[tuple[int, float]]:

@@ -94,29 +94,35 @@ def first_excess(timeline: Timeline[ClockNs], limits: JointLimits) -> Excess | N
 
 def excess_segments(timeline: Timeline[ClockNs], limits: JointLimits) -> list[Excess]:
     """Every segment of `timeline` that breaks `limits`, in order, with its worst kind."""
+    if len(timeline.times_s) == 1:
+        broken = _not_finite(timeline)
+        return [broken] if broken is not None else _standing_excess(timeline, limits)
+    times = timeline.times_s
+    spans = times[1:] - times[:-1]
+    ends = _segment_ends(timeline, spans)
+    ends[[0, 3]] -= _centre(limits)
+    with np.errstate(invalid="ignore"):
+        points = (_CONTROL @ ends.reshape(6, -1)).reshape(18, *ends.shape[1:])
+    half = _half_widths(limits, spans)
+    reach = np.maximum.reduceat(np.abs(points), _FIRST_ROWS, axis=0)
+    # Written so that NaN counts as outside.
+    inside = reach <= half
+    if inside.all():
+        return []
     broken = _not_finite(timeline)
     if broken is not None:
         return [broken]
-    if len(timeline.times_s) == 1:
-        return _standing_excess(timeline, limits)
-    spans = np.diff(timeline.times_s)
-    ends = _segment_ends(timeline, spans)
-    points = (_CONTROL @ ends.reshape(6, -1)).reshape(18, *ends.shape[1:])
-    centre, half = _bounds(limits, spans)
-    ratios = np.abs(points - centre) / half
-    bad = np.flatnonzero(ratios.max(axis=(0, 2)) > 1.0)
-    if len(bad) == 0:
-        return []
+    bad = np.flatnonzero(~inside.all(axis=(0, 2)))
     # The first and last control points lie on the curve: beyond the limit there, nothing is left
     # to find out by splitting.
-    close = np.array([ratios[[r.start, r.stop - 1]][:, bad].max(axis=0) for r in _KIND_ROWS])
+    on_curve = [np.abs(points[[r.start, r.stop - 1]][:, bad]).max(axis=0) for r in _KIND_ROWS]
+    close = np.array(on_curve) / half[:, bad]
     doubtful = np.flatnonzero(close.max(axis=(0, 2)) <= 1.0)
     at = bad[doubtful]
     for kind, rows in enumerate(_KIND_ROWS):
         if len(at) > 0:
-            split = _split(points[rows][:, at], _SPLITS)
-            reach = np.abs(split - centre[rows.start]) / half[rows.start, at]
-            close[kind, doubtful] = reach.max(axis=(0, 1))
+            split = np.abs(_split(points[rows][:, at], _SPLITS))
+            close[kind, doubtful] = split.max(axis=(0, 1)) / half[kind, at]
     return [
         _describe(int(segment), close[:, i], limits)
         for i, segment in enumerate(bad)
@@ -137,8 +143,8 @@ def _standing_excess(timeline: Timeline[ClockNs], limits: JointLimits) -> list[E
     """A single knot moves nothing, so it must be at rest and in range."""
     moving: FloatArray = np.abs(timeline.velocities[0]) + np.abs(timeline.accelerations[0])
     ratios = np.zeros((4, len(limits.names)))
-    centre, half = _bounds(limits, np.ones(1))
-    ratios[0] = np.abs(timeline.positions[0] - centre[0, 0]) / half[0, 0]
+    half = _half_widths(limits, np.ones(1))
+    ratios[0] = np.abs(timeline.positions[0] - _centre(limits)) / half[0, 0]
     ratios[1] = np.where(moving > 0.0, np.inf, 0.0)
     return [_describe(0, ratios, limits)] if ratios.max() > 1.0 else []
 
@@ -172,7 +178,7 @@ def _control_matrix() -> FloatArray:
 
 _CONTROL = _control_matrix()
 _KIND_ROWS = (slice(0, 6), slice(6, 11), slice(11, 15), slice(15, 18))
-_KIND_OF_ROW = np.repeat([0, 1, 2, 3], [6, 5, 4, 3])
+_FIRST_ROWS = [rows.start for rows in _KIND_ROWS]
 
 
 def _split(points: FloatArray, times: int) -> FloatArray:
@@ -188,21 +194,19 @@ def _split(points: FloatArray, times: int) -> FloatArray:
     return pieces
 
 
-def _bounds(limits: JointLimits, spans: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Centre (18, 1, J) and half width (18, K-1, J) of what every control point may be."""
+def _centre(limits: JointLimits) -> FloatArray:
+    return 0.5 * (limits.lower + limits.upper)
+
+
+def _half_widths(limits: JointLimits, spans: FloatArray) -> FloatArray:
+    """How far from its centre each kind of control point may be, shape (4, K-1, J)."""
     h, allowed = spans[:, None], 1.0 + _RELATIVE_TOLERANCE
-    centre, half = 0.5 * (limits.lower + limits.upper), 0.5 * (limits.upper - limits.lower)
-    widths = np.array(
-        [
-            half + _POSITION_TOLERANCE + 0.0 * h,
-            limits.velocity * allowed * h + 10.0 * _ROUNDING,
-            limits.acceleration * allowed * h**2 + 40.0 * _ROUNDING,
-            limits.jerk * allowed * h**3 + 120.0 * _ROUNDING,
-        ]
-    )
-    still = np.zeros_like(centre)
-    centres = np.array([centre, still, still, still])[:, None]
-    return centres[_KIND_OF_ROW], widths[_KIND_OF_ROW]
+    half = np.empty((4, len(spans), len(limits.names)))
+    half[0] = 0.5 * (limits.upper - limits.lower) + _POSITION_TOLERANCE
+    half[1] = limits.velocity * allowed * h + 10.0 * _ROUNDING
+    half[2] = limits.acceleration * allowed * h**2 + 40.0 * _ROUNDING
+    half[3] = limits.jerk * allowed * h**3 + 120.0 * _ROUNDING
+    return half
 
 
 def _describe(segment: int, ratios: FloatArray, limits: JointLimits) -> Excess:

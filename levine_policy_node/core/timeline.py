@@ -8,7 +8,7 @@ here is what the arm is told to do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -64,26 +64,15 @@ class Timeline(Generic[ClockNs]):
     velocities: FloatArray
     accelerations: FloatArray
     source: str = ""
-    _cached: FloatArray | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         shape = (len(self.times_s), len(self.joint_names))
         for values in (self.positions, self.velocities, self.accelerations):
             if values.shape != shape:
                 raise ValueError(f"timeline: expected arrays of shape {shape}, got {values.shape}")
-        if shape[0] == 0 or self.times_s[0] != 0.0 or np.any(np.diff(self.times_s) <= 0):
+        times = self.times_s
+        if shape[0] == 0 or times[0] != 0.0 or not (times[1:] > times[:-1]).all():
             raise ValueError("timeline: times_s must start at 0 and strictly increase")
-
-    @property
-    def _coefficients(self) -> FloatArray:
-        """Of every segment, (6, K-1, J); made when first asked for, as many are only cut."""
-        if self._cached is None:
-            p, v, a = self.positions, self.velocities, self.accelerations
-            begin, end = JointPoint(p[:-1], v[:-1], a[:-1]), JointPoint(p[1:], v[1:], a[1:])
-            made = quintic_coefficients(begin, end, np.diff(self.times_s)[:, None])
-            object.__setattr__(self, "_cached", made)
-            return made
-        return self._cached
 
     @property
     def end_ns(self) -> int:
@@ -116,8 +105,12 @@ class Timeline(Generic[ClockNs]):
                     self.positions[last], self.velocities[last], self.accelerations[last]
                 )
             return JointPoint.at_rest(self.positions[last])
-        k = int(np.searchsorted(self.times_s, offset_s, side="right")) - 1
-        return _evaluate(self._coefficients[:, k], offset_s - float(self.times_s[k]))
+        k = int(self.times_s.searchsorted(offset_s, side="right")) - 1
+        begin_s, end_s = float(self.times_s[k]), float(self.times_s[k + 1])
+        p, v, a = self.positions, self.velocities, self.accelerations
+        ends = np.array([p[k + 1] - p[k], v[k], a[k], v[k + 1], a[k + 1]])
+        moved, velocity, acceleration = _hermite(offset_s - begin_s, end_s - begin_s) @ ends
+        return JointPoint(p[k] + moved, velocity, acceleration)
 
     def window(self, begin_ns: ClockNs, end_ns: ClockNs) -> Timeline[ClockNs]:
         """Cut out [begin_ns, end_ns], with knots added at both ends.
@@ -132,15 +125,18 @@ class Timeline(Generic[ClockNs]):
             raise ValueError("timeline: window lies outside the timeline")
         begin_s = (int(begin_ns) - int(self.start_ns)) / NS_PER_S
         end_s = min((int(end_ns) - int(self.start_ns)) / NS_PER_S, float(self.times_s[-1]))
-        inner = (self.times_s > begin_s + 1e-9) & (self.times_s < end_s - 1e-9)
+        inner = slice(
+            int(self.times_s.searchsorted(begin_s + 1e-9, side="right")),
+            int(self.times_s.searchsorted(end_s - 1e-9, side="left")),
+        )
         first, last = self.sample_s(begin_s), self.sample_s(end_s)
         return Timeline(
             self.joint_names,
             begin_ns,
-            np.concatenate([[0.0], self.times_s[inner] - begin_s, [end_s - begin_s]]),
-            np.vstack([first.position, self.positions[inner], last.position]),
-            np.vstack([first.velocity, self.velocities[inner], last.velocity]),
-            np.vstack([first.acceleration, self.accelerations[inner], last.acceleration]),
+            np.concatenate(((0.0,), self.times_s[inner] - begin_s, (end_s - begin_s,))),
+            _between(first.position, self.positions[inner], last.position),
+            _between(first.velocity, self.velocities[inner], last.velocity),
+            _between(first.acceleration, self.accelerations[inner], last.acceleration),
             self.source,
         )
 
@@ -160,10 +156,10 @@ class Timeline(Generic[ClockNs]):
         return Timeline(
             self.joint_names,
             self.start_ns,
-            np.concatenate([self.times_s[:-1], other.times_s + shift]),
-            np.vstack([self.positions[:-1], other.positions]),
-            np.vstack([self.velocities[:-1], other.velocities]),
-            np.vstack([self.accelerations[:-1], other.accelerations]),
+            np.concatenate((self.times_s[:-1], other.times_s + shift)),
+            np.concatenate((self.positions[:-1], other.positions)),
+            np.concatenate((self.velocities[:-1], other.velocities)),
+            np.concatenate((self.accelerations[:-1], other.accelerations)),
             other.source,
         )
 
@@ -185,8 +181,10 @@ class Timeline(Generic[ClockNs]):
         The extrema of each derivative lie at the ends of the segment or at the roots of the next
         derivative, which are bracketed and bisected, not sampled.
         """
+        p, v, a = self.positions, self.velocities, self.accelerations
         spans = np.diff(self.times_s)[:, None]
-        c = self._coefficients
+        begin, end = JointPoint(p[:-1], v[:-1], a[:-1]), JointPoint(p[1:], v[1:], a[1:])
+        c = quintic_coefficients(begin, end, spans)
         jerk_at = np.stack([np.zeros_like(c[0]), _vertex(c, spans), spans + 0 * c[0]])
         jerk_roots = _jerk_roots(c, spans)
         acceleration_at = np.concatenate([jerk_at[[0, 2]], jerk_roots])
@@ -223,9 +221,45 @@ def quintic_coefficients(
     )
 
 
-def _evaluate(c: FloatArray, t: float) -> JointPoint:
-    position = c[0] + t * (c[1] + t * (c[2] + t * (c[3] + t * (c[4] + t * c[5]))))
-    return JointPoint(position, _velocity(c, t), _acceleration(c, t))
+def _hermite(t: float, h: float) -> FloatArray:
+    """Weights (3, 5) of displacement, v0, a0, v1 and a1 in what a quintic reaches after `t` of `h`.
+
+    The rows give displacement, velocity and acceleration; the same polynomial as
+    `quintic_coefficients`, in the form that takes the least work for a single instant.
+    """
+    u = t / h
+    x = 1.0 - u
+    uu, xx = u * u, x * x
+    slope, bend = 30.0 * uu * xx, 60.0 * u * x * (1.0 - 2.0 * u)
+    return np.array(
+        [
+            [
+                uu * u * (10.0 + u * (6.0 * u - 15.0)),
+                h * u * (1.0 + uu * (u * (8.0 - 3.0 * u) - 6.0)),
+                h * h * 0.5 * uu * xx * x,
+                h * uu * u * (u * (7.0 - 3.0 * u) - 4.0),
+                h * h * 0.5 * uu * u * xx,
+            ],
+            [
+                slope / h,
+                1.0 + uu * (u * (32.0 - 15.0 * u) - 18.0),
+                h * 0.5 * u * xx * (2.0 - 5.0 * u),
+                uu * (u * (28.0 - 15.0 * u) - 12.0),
+                h * 0.5 * uu * x * (3.0 - 5.0 * u),
+            ],
+            [
+                bend / (h * h),
+                u * (u * (96.0 - 60.0 * u) - 36.0) / h,
+                1.0 + u * (u * (18.0 - 10.0 * u) - 9.0),
+                u * (u * (84.0 - 60.0 * u) - 24.0) / h,
+                u * (3.0 + u * (10.0 * u - 12.0)),
+            ],
+        ]
+    )
+
+
+def _between(first: FloatArray, inner: FloatArray, last: FloatArray) -> FloatArray:
+    return np.concatenate((first[None], inner, last[None]))
 
 
 def _velocity(c: FloatArray, t: float | FloatArray) -> FloatArray:

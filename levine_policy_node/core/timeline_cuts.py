@@ -22,9 +22,12 @@ def clear_cut(timeline: Timeline[ClockNs], time_ns: ClockNs, step_ns: int) -> Cl
 
     A negative step searches backwards. The result may lie outside the timeline.
     """
-    knots = knots_ns(timeline)
+    times, start_ns = timeline.times_s, int(timeline.start_ns)
     while True:
-        nearest = int(np.min(np.abs(knots - int(time_ns))))
+        after = int(times.searchsorted((int(time_ns) - start_ns) / NS_PER_S))
+        # Rounded as `knots_ns` does, so that "on a knot" means the same nanosecond.
+        knots = (round(float(t) * NS_PER_S) for t in times[max(0, after - 1) : after + 1])
+        nearest = min(abs(knot + start_ns - int(time_ns)) for knot in knots)
         if nearest == 0 or nearest >= MIN_GAP_NS:
             return time_ns
         time_ns = type(time_ns)(int(time_ns) + step_ns)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few parts of serialized ROS messages the recorder reads without deserializing them.
+"""Reading and writing serialized ROS messages without the message classes.
 
 A message on the wire is CDR (OMG DDSI-RTPS 2.3, section 10): 4 bytes of encapsulation, then the
 fields in order, each aligned to its size counted from the end of the encapsulation. Strings and
@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from levine_policy_node.core.units import NS_PER_S, StampNs
+from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs
 
 _ENCAPSULATION = 4
 _LITTLE_ENDIAN = b"\x00\x01\x00\x00"
@@ -126,12 +126,64 @@ def read_image(data: bytes) -> RawImage:
     return RawImage(header, height, width, encoding, reader.uint32(), reader.octets())
 
 
+class CdrWriter:
+    """Write fields one after the other."""
+
+    def __init__(self) -> None:
+        """Start with the encapsulation."""
+        self._out = bytearray(_LITTLE_ENDIAN)
+
+    def align(self, size: int) -> None:
+        """Fill up to a multiple of `size`."""
+        self._out += bytes(-(len(self._out) - _ENCAPSULATION) % size)
+
+    def aligned(self, size: int) -> bool:
+        """Whether the next field would start at a multiple of `size`."""
+        return (len(self._out) - _ENCAPSULATION) % size == 0
+
+    def uint32(self, value: int) -> None:
+        """Write an unsigned 32-bit number."""
+        self.align(4)
+        self._out += struct.pack("<I", value)
+
+    def string(self, text: str) -> None:
+        """Write a string."""
+        encoded = text.encode() + b"\x00"
+        self.uint32(len(encoded))
+        self._out += encoded
+
+    def octets(self, data: bytes) -> None:
+        """Write a sequence of bytes."""
+        self.uint32(len(data))
+        self._out += data
+
+    def doubles(self, values: FloatArray) -> None:
+        """Write a sequence of 64-bit floats."""
+        self.uint32(len(values))
+        if len(values) > 0:
+            self.align(8)
+            self._out += values.astype("<f8", copy=False).tobytes()
+
+    def header(self, header: Header) -> None:
+        """Write a std_msgs/Header."""
+        sec, nanosec = divmod(int(header.stamp_ns), NS_PER_S)
+        self.align(4)
+        self._out += struct.pack("<iI", sec, nanosec)
+        self.string(header.frame_id)
+
+    def raw(self, data: bytes) -> None:
+        """Write bytes as they are."""
+        self._out += data
+
+    def finish(self) -> bytes:
+        """The message."""
+        return bytes(self._out)
+
+
 def compressed_image(header: Header, image_format: str, data: bytes) -> bytes:
     """Serialize a sensor_msgs/CompressedImage."""
-    sec, nanosec = divmod(header.stamp_ns, NS_PER_S)
-    out = bytearray(_LITTLE_ENDIAN + struct.pack("<iI", sec, nanosec))
-    for text in (header.frame_id, image_format):
-        encoded = text.encode() + b"\x00"
-        out += struct.pack("<I", len(encoded)) + encoded
-        out += bytes(-(len(out) - _ENCAPSULATION) % 4)
-    return bytes(out) + struct.pack("<I", len(data)) + data
+    writer = CdrWriter()
+    writer.header(header)
+    writer.string(image_format)
+    writer.octets(data)
+    return writer.finish()

@@ -16,7 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import StampNs, SteadyNs
 from levine_policy_node.ros import qos
-from levine_policy_node.ros.messages import timeline_to_msg
+from levine_policy_node.runtime.trajectory_message import trajectory_bytes
 
 
 class JointTrajectoryOutput:
@@ -49,7 +49,7 @@ class JointTrajectoryOutput:
             window.accelerations,
             source,
         )
-        self._publisher.publish(timeline_to_msg(stamped))
+        self._publisher.publish(trajectory_bytes(stamped))
 
     def publishers(self) -> int:
         """How many publishers the command topic has, this one included."""
