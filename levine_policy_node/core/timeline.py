@@ -222,7 +222,7 @@ def quintic_coefficients(
 
 
 def _hermite(t: float, h: float) -> FloatArray:
-    """Weights (3, 5) of displacement, v0, a0, v1 and a1 in what a quintic reaches after `t` of `h`.
+    """Weights (3, 5) of displacement, v0, a0, v1 and a1 in what a quintic reaches at `t` of `h`.
 
     The rows give displacement, velocity and acceleration; the same polynomial as
     `quintic_coefficients`, in the form that takes the least work for a single instant.
