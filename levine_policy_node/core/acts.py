@@ -6,12 +6,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from levine_policy_node.core.faults import cleared
-from levine_policy_node.core.modes import Event
-from levine_policy_node.core.motions import HOME_SOURCE, armed_position, going_to
+from levine_policy_node.core.modes import Event, Mode
+from levine_policy_node.core.motions import HOME_SOURCE, armed_position, going_to, lead_time
 from levine_policy_node.core.plan import Plan
-from levine_policy_node.core.reference import Rejected, follow
+from levine_policy_node.core.reference import Prepared, Rejected, follow, to_steady
 from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState
-from levine_policy_node.core.units import FloatArray, SteadyNs
+from levine_policy_node.core.timeline import Timeline
+from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs
 
 
 def prepare(
@@ -45,22 +46,78 @@ def prepare(
     return state
 
 
+def prepare_chunk(
+    chunk: Timeline[StampNs],
+    state: SupervisorState,
+    now_ns: SteadyNs,
+    options: SupervisorOptions,
+) -> Timeline[StampNs] | Prepared:
+    """Work out the plan that follows a chunk before a tick takes it.
+
+    Following a chunk is most of the work of any tick, and none of it needs the present moment:
+    done in another thread, it delays no tick. If the plan is another by the time of the tick,
+    the tick works it out itself.
+
+    Args:
+        chunk: As it arrived.
+        state: Of the last tick.
+        now_ns: Present time.
+        options: Of the supervisor.
+
+    Returns:
+        The chunk as it is where the policy is not active or the chunk cannot be followed; the
+        tick says why.
+    """
+    if state.mode.mode is not Mode.POLICY or state.plan is None:
+        return chunk
+    reference = to_steady(chunk, state.offset_ns, now_ns)
+    if isinstance(reference, Rejected):
+        return chunk
+    lead_s = options.planning_s + (options.lead_s if options.sends_windows else 0.0)
+    followed = follow(state.plan, reference, now_ns, lead_s, options.limits)
+    if isinstance(followed, Rejected):
+        return chunk
+    return Prepared(chunk, reference, state.plan, followed)
+
+
 def follow_chunk(
-    state: SupervisorState, now_ns: SteadyNs, options: SupervisorOptions
+    state: SupervisorState,
+    now_ns: SteadyNs,
+    options: SupervisorOptions,
+    prepared: Prepared | None = None,
 ) -> tuple[SupervisorState, str] | Rejected:
     """Follow the newest chunk from the commanded state.
+
+    Args:
+        state: Present state.
+        now_ns: Present time.
+        options: Of the supervisor.
+        prepared: The newest chunk if its plan was worked out before; used if it still holds.
 
     Returns:
         The state with the new plan and which limit cut the chunk ("" for none), or why not.
     """
     if state.plan is None or state.reference is None:
         return Rejected("no usable policy/action_chunk has been received")
-    lead_s = options.lead_s if options.sends_windows else 0.0
-    followed = follow(state.plan, state.reference, now_ns, lead_s, options.limits)
+    if prepared is not None and _still_holds(prepared, state, now_ns, options):
+        followed = prepared.followed
+    else:
+        lead_s = options.lead_s if options.sends_windows else 0.0
+        followed = follow(state.plan, state.reference, now_ns, lead_s, options.limits)
     if isinstance(followed, Rejected):
         return followed
     watch = replace(state.watch, starving_ns=None)
     return replace(state, plan=followed.plan, watch=watch), followed.cut
+
+
+def _still_holds(
+    prepared: Prepared, state: SupervisorState, now_ns: SteadyNs, options: SupervisorOptions
+) -> bool:
+    return (
+        prepared.before is state.plan
+        and prepared.reference is state.reference
+        and prepared.followed.splice_ns >= lead_time(now_ns, options)
+    )
 
 
 def gone_to(

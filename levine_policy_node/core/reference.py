@@ -32,11 +32,30 @@ class Followed:
 
     Attributes:
         plan: The new plan.
+        splice_ns: When it begins to differ from the plan before.
         cut: Which limit cut the chunk short, or "".
     """
 
     plan: Plan
+    splice_ns: SteadyNs
     cut: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A chunk with the plan that follows it, worked out before the tick that takes it.
+
+    Attributes:
+        chunk: As it arrived.
+        reference: The chunk on the steady clock.
+        before: The plan that is continued; `followed` is of no use to any other.
+        followed: The new plan.
+    """
+
+    chunk: Timeline[StampNs]
+    reference: Timeline[SteadyNs]
+    before: Plan
+    followed: Followed
 
 
 def to_steady(
@@ -137,7 +156,7 @@ def follow(
     motion, brake_ns = ended
     marks = ((int(splice_ns), reference.source), (brake_ns, "stop"))
     followed = plan.spliced(now_ns, motion, marks)
-    return Followed(replace(followed, joined_ns=joined.joined_ns), cut)
+    return Followed(replace(followed, joined_ns=joined.joined_ns), splice_ns, cut)
 
 
 def _clear_of_both(plan: Plan, part: Timeline[SteadyNs], time_ns: SteadyNs) -> SteadyNs:

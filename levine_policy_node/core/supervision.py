@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from levine_policy_node.core.faults import Fault, Severity
 from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.modes import Event, Mode, ModeState
 from levine_policy_node.core.plan import Plan
+from levine_policy_node.core.reference import Prepared
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs
 
@@ -29,6 +31,7 @@ class SupervisorOptions:
             per tick (forward_command).
         window_s: Motion the controller is given ahead, before the brake that ends each window.
         lead_s: What the controller already has of it stays unchanged this long.
+        planning_s: A plan that is worked out beside the loop takes effect this much later.
         command_period_s: Time between two windows.
         overrun_s: A longer gap between two ticks pauses a moving arm.
         joint_state_timeout_s: Age of joint states that stops the arm.
@@ -54,6 +57,7 @@ class SupervisorOptions:
     sends_windows: bool = True
     window_s: float = 0.1
     lead_s: float = 0.04
+    planning_s: float = 0.03
     command_period_s: float = 0.02
     overrun_s: float = 0.1
     joint_state_timeout_s: float = 0.1
@@ -105,6 +109,10 @@ class BadChunk:
     reason: str
 
 
+Chunk: TypeAlias = "Timeline[StampNs] | Prepared | BadChunk"
+"""What comes from `policy/action_chunk`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """An operator's act; `number` finds the reply."""
@@ -142,7 +150,7 @@ class Inputs:
     measured: Measured | None = None
     heartbeat: Heartbeat | None = None
     target: Target | None = None
-    chunks: tuple[Timeline[StampNs] | BadChunk, ...] = ()
+    chunks: tuple[Chunk, ...] = ()
     estop: bool = False
     estop_received_ns: SteadyNs | None = None
     publishers: int = 1

@@ -34,7 +34,7 @@ from levine_policy_node.core.modes import (
 )
 from levine_policy_node.core.motions import Overrun, after_overrun, stopped
 from levine_policy_node.core.permits import PERMITS
-from levine_policy_node.core.reference import Rejected, to_steady
+from levine_policy_node.core.reference import Prepared, Rejected, to_steady
 from levine_policy_node.core.supervision import (
     BadChunk,
     Decision,
@@ -108,13 +108,19 @@ class _Tick:
         """Read the chunks, and follow the newest one where the policy is active."""
         held = self.state.mode.mode in ENERGISED
         offset_ns = self.state.offset_ns if held else self.inputs.ros_offset_ns
+        prepared: Prepared | None = None
         for chunk in self.inputs.chunks:
             if isinstance(chunk, BadChunk):
                 self._watch(bad_chunks=self.state.watch.bad_chunks + 1)
                 self._note("BAD_CHUNK", Severity.NOTICE, chunk.reason)
                 continue
             self._watch(bad_chunks=0)
-            moved = to_steady(chunk, offset_ns, self.now_ns)
+            prepared = chunk if isinstance(chunk, Prepared) else None
+            if isinstance(chunk, Prepared) and chunk.before is self.state.plan:
+                moved = chunk.reference
+            else:
+                plain = chunk.chunk if isinstance(chunk, Prepared) else chunk
+                moved = to_steady(plain, offset_ns, self.now_ns)
             if isinstance(moved, Rejected):
                 self._note("CHUNK_REFUSED", Severity.NOTICE, moved.reason)
             else:
@@ -125,10 +131,10 @@ class _Tick:
         arrived = self.state.reference is not self.before.reference
         late = self.overrun is not None and self.overrun.gap_s <= self.options.overrun_s
         if (arrived or late) and self.state.mode.mode is Mode.POLICY:
-            self._follow()
+            self._follow(prepared)
 
-    def _follow(self) -> None:
-        followed = follow_chunk(self.state, self.now_ns, self.options)
+    def _follow(self, prepared: Prepared | None) -> None:
+        followed = follow_chunk(self.state, self.now_ns, self.options, prepared)
         if isinstance(followed, Rejected):
             self._note("CHUNK_REFUSED", Severity.NOTICE, followed.reason)
             return

@@ -22,9 +22,11 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
+from levine_policy_node.core.acts import prepare_chunk
 from levine_policy_node.core.modes import MOVING, Event
-from levine_policy_node.core.supervision import Decision, SupervisorOptions, SupervisorState
+from levine_policy_node.core.supervision import Chunk, Decision, SupervisorOptions, SupervisorState
 from levine_policy_node.core.supervisor import step
+from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import StampNs, SteadyNs
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.ros import qos
@@ -107,7 +109,9 @@ class SafetySupervisor(Node):
         self._resting = threading.Event()
         self._requests = OperatorRequests()
         self._outputs = SupervisorOutputs(self, self._robot.joint_names)
-        self._inputs = SupervisorInputs(self, self._robot.joint_names, self._controller.publishers)
+        self._inputs = SupervisorInputs(
+            self, self._robot.joint_names, self._controller.publishers, self._prepare
+        )
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
         for name, act in _TRIGGERS.items():
             self.create_service(Trigger, f"supervisor/{name}", self._trigger(act))
@@ -169,6 +173,9 @@ class SafetySupervisor(Node):
         rclpy.try_shutdown()
 
     # In the executor's thread.
+
+    def _prepare(self, chunk: Timeline[StampNs]) -> Chunk:
+        return prepare_chunk(chunk, self._state, steady_now(), self._options)
 
     def _trigger(
         self, act: Event

@@ -21,6 +21,7 @@ from trajectory_msgs.msg import JointTrajectory
 from levine_policy_node.core.latest import Latest
 from levine_policy_node.core.supervision import (
     BadChunk,
+    Chunk,
     Heartbeat,
     Inputs,
     Measured,
@@ -46,7 +47,11 @@ class SupervisorInputs:
     """Subscriptions of the supervisor and what came from them."""
 
     def __init__(
-        self, node: Node, joint_names: Sequence[str], count_publishers: Callable[[], int]
+        self,
+        node: Node,
+        joint_names: Sequence[str],
+        count_publishers: Callable[[], int],
+        prepare: Callable[[Timeline[StampNs]], Chunk],
     ) -> None:
         """Subscribe.
 
@@ -54,13 +59,15 @@ class SupervisorInputs:
             node: The supervisor's node.
             joint_names: Order of every array.
             count_publishers: Asks the graph who publishes on the controller's topic.
+            prepare: Called with each chunk in the executor's thread, to spare the loop work.
         """
         self._node = node
         self._names = tuple(joint_names)
         self._measured: Latest[Measured] = Latest()
         self._heartbeat: Latest[Heartbeat] = Latest()
         self._target: Latest[Target] = Latest()
-        self._chunks: deque[Timeline[StampNs] | BadChunk] = deque(maxlen=_QUEUED)
+        self._prepare = prepare
+        self._chunks: deque[Chunk] = deque(maxlen=_QUEUED)
         self._estops: deque[tuple[bool, SteadyNs]] = deque(maxlen=_QUEUED)
         self._estop: tuple[bool, SteadyNs | None] = (False, None)
         self._publishers: Latest[int] = Latest()
@@ -139,7 +146,7 @@ class SupervisorInputs:
 
     def _on_chunk(self, message: JointTrajectory) -> None:
         try:
-            self._chunks.append(timeline_from_msg(message, self._names))
+            self._chunks.append(self._prepare(timeline_from_msg(message, self._names)))
         except MessageError as error:
             self._chunks.append(BadChunk(str(error)))
 

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from levine_policy_node.core.acts import prepare_chunk
 from levine_policy_node.core.faults import Fault
 from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.modes import ACTIVE, LATCHED, MOVING, Event, Mode
 from levine_policy_node.core.supervision import (
     BadChunk,
+    Chunk,
     Decision,
     Heartbeat,
     Inputs,
@@ -79,6 +81,7 @@ class Rig:
     seed: int = 0
     away: float = 0.0
     size: float = 0.3
+    prepared_ms: float | None = None
     target: np.ndarray | None = None
     bad: list[object] = field(default_factory=list)
     disturbance: np.ndarray = field(default_factory=lambda: np.zeros(3))
@@ -90,6 +93,13 @@ class Rig:
     times: list[int] = field(default_factory=list)
     position: np.ndarray = field(default_factory=START.copy)
     creep: float = 0.0
+
+    def prepared(self, chunk: Timeline[StampNs]) -> Chunk:
+        """The chunk as another thread would have prepared it since the last tick."""
+        if self.prepared_ms is None:
+            return chunk
+        then = SteadyNs(self.now_ns - round(self.prepared_ms * MS))
+        return prepare_chunk(chunk, self.state, then, self.options)
 
     def tick(self, *acts: Event, after_ms: float = 10.0) -> Decision:
         self.now_ns += round(after_ms * MS)
@@ -106,7 +116,8 @@ class Rig:
         if self.policy and self.ticks % 2 == 0:
             if self.chunks and self.ticks % 4 == 0:
                 self.inferences += 1
-                arrived = (*arrived, wave(self.now_ns, self.seed, self.away, self.size))
+                chunk = wave(self.now_ns, self.seed, self.away, self.size)
+                arrived = (*arrived, self.prepared(chunk))
             self.heartbeat = Heartbeat(self.inferences, SteadyNs(now - MS))
         self.ticks += 1
         target = None
@@ -487,6 +498,40 @@ def test_a_chunk_is_followed_up_to_its_first_bad_segment():
     assert_good(rig)
 
 
+def test_a_chunk_prepared_beside_the_loop_is_taken_as_it_is():
+    rig = Rig().moving()
+    rig.chunks, rig.prepared_ms = False, 9.0
+    prepared = rig.prepared(wave(rig.now_ns + 10 * MS, away=0.005))
+    rig.bad = [prepared]
+    rig.tick()
+    assert rig.state.plan is prepared.followed.plan
+    rig.run(0.4)
+    wanted = prepared.chunk.sample(StampNs(OFFSET + rig.now_ns))
+    assert np.allclose(rig.decisions[-1].command.position, wanted.position, atol=1e-6)
+    assert_good(rig)
+
+
+@pytest.mark.parametrize("what", ["paused meanwhile", "too late"])
+def test_what_was_prepared_for_another_plan_or_moment_is_not_used(what):
+    rig = Rig().moving()
+    rig.chunks, rig.prepared_ms = False, 2.0
+    prepared = rig.prepared(wave(rig.now_ns, away=0.1))
+    if what == "paused meanwhile":
+        rig.chunks = True
+        rig.tick(Event.PAUSE)
+        rig.run(0.3)
+        rig.chunks = False
+        assert rig.ask(Event.RESUME).accepted
+    else:
+        rig.run(0.05)
+    rig.bad = [prepared]
+    rig.tick()
+    assert rig.mode is Mode.POLICY
+    assert rig.state.plan is not prepared.followed.plan
+    assert rig.state.plan.marks[-2][1] == "policy:wave@0#0"
+    assert_good(rig)
+
+
 @pytest.mark.parametrize("jump", [1e-6, 0.02])
 def test_a_plan_gone_wrong_is_stopped_at_the_gate_and_needs_a_restart(jump):
     rig = Rig().moving()
@@ -694,6 +739,7 @@ def episodes(draw):
         st.tuples(st.just("seed"), st.integers(0, 50)),
         st.tuples(st.just("away"), st.floats(-0.6, 0.6)),
         st.tuples(st.just("size"), st.floats(0.0, 2.0)),
+        st.tuples(st.just("prepared_ms"), st.sampled_from([None, 1.0, 9.0, 50.0])),
         st.tuples(st.just("target"), st.sampled_from(["none", "near", "far", "wild"])),
         st.tuples(st.just("bad"), st.sampled_from(["nan", "unread", "rough", "short", "old"])),
     )
