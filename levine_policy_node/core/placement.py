@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from levine_policy_node.core.action_chunk import ActionChunk
+from levine_policy_node.core.ensemble import ensembled
 from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.merge import Merged, MergeOptions, merge_chunk
 from levine_policy_node.core.timeline import Timeline
@@ -48,11 +49,13 @@ class ChunkPlacer:
         self._limits = limits.scaled(_LIMIT_SHARE)
         self._options = options
         self._previous: Timeline[StampNs] | None = None
+        self._recent: tuple[ActionChunk, ...] = ()
         self._starving = False
 
     def reset(self) -> None:
         """Forget the previous timeline: the arm no longer follows it."""
         self._previous = None
+        self._recent = ()
         self._starving = False
 
     def place(self, chunk: ActionChunk, now_ns: StampNs, *, playing: bool) -> Merged | None:
@@ -64,6 +67,8 @@ class ChunkPlacer:
         previous = self._previous if playing else None
         inside = np.clip(chunk.positions, self._limits.lower, self._limits.upper)
         chunk = replace(chunk, positions=inside)
+        if self._options.rule == "ensemble":
+            chunk = self._averaged(chunk, now_ns, playing=playing)
         merged = merge_chunk(previous, chunk, now_ns, self._limits, self._options)
         if merged is None:
             self.counts.late += 1
@@ -75,6 +80,13 @@ class ChunkPlacer:
         self.counts.dropped_rows += merged.dropped_rows
         self.counts.stretch_max = max(self.counts.stretch_max, merged.stretch)
         return merged
+
+    def _averaged(self, chunk: ActionChunk, now_ns: StampNs, *, playing: bool) -> ActionChunk:
+        """The chunk averaged with those before it that still say something about the future."""
+        still = [c for c in self._recent if playing and c.row_stamp(len(c.positions) - 1) > now_ns]
+        self._recent = (*still, chunk)
+        discrete = self._options.is_discrete(chunk.joint_names)
+        return ensembled(self._recent, self._options.ensemble_k, discrete)
 
     def starves(self, now_ns: StampNs) -> bool:
         """Whether the timeline being played has just ended; True once per time."""

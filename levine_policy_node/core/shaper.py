@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from levine_policy_node.core.fade import fade_coefficients, faded, gap_at_start
 from levine_policy_node.core.jerk_profile import GRID_NS, GRID_S, End, profile_timeline
 from levine_policy_node.core.limits import JointLimits, first_excess
 from levine_policy_node.core.ruckig_profiles import Profiles, arrival_profiles, stop_profiles
-from levine_policy_node.core.timeline import JointPoint, Timeline, quintic_coefficients
+from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.timeline_cuts import clear_cut
 from levine_policy_node.core.units import NS_PER_S, FloatArray, SteadyNs, nanoseconds
 
@@ -161,35 +162,14 @@ def _catch_up(
 def _faded(
     state: JointPoint, rest: Timeline[SteadyNs], end_ns: SteadyNs, limits: JointLimits
 ) -> Timeline[SteadyNs] | None:
-    """Add the difference of `state` to `rest`, faded to zero by `end_ns` with a quintic.
-
-    A quintic plus a quintic is a quintic, so adding the fade at the knots adds it everywhere.
-    """
-    fade_s = (int(end_ns) - int(rest.start_ns)) / NS_PER_S
-    here, still = rest.sample_s(0.0), JointPoint.at_rest(np.zeros_like(state.position))
-    gap = JointPoint(
-        state.position - here.position,
-        state.velocity - here.velocity,
-        state.acceleration - here.acceleration,
-    )
-    c = quintic_coefficients(gap, still, fade_s)
-    if np.any(6.0 * np.abs(c[3]) > 2.0 * limits.jerk):
+    """Fade the difference of `state` from `rest` out by `end_ns`, if the limits allow."""
+    fade_ns = int(end_ns) - int(rest.start_ns)
+    jerk = 6.0 * fade_coefficients(gap_at_start(state, rest), fade_ns / NS_PER_S)[3]
+    if np.any(np.abs(jerk) > 2.0 * limits.jerk):
         # The reference takes part of the jerk, but never more than all of it.
         return None
-    head = rest.window(rest.start_ns, end_ns)
-    # Powers of the knot times, shape (6, K, 1), and their derivatives.
-    t = head.times_s[:, None] ** np.arange(6)[:, None, None]
-    n = np.arange(6)[:, None, None]
-    slope, bend = n[1:] * t[:-1], n[2:] * n[1:-1] * t[:-2]
-    p = head.positions + (c[:, None] * t).sum(axis=0)
-    v = head.velocities + (c[1:, None] * slope).sum(axis=0)
-    a = head.accelerations + (c[2:, None] * bend).sum(axis=0)
-    p[0], v[0], a[0] = state.position, state.velocity, state.acceleration
-    p[-1], v[-1], a[-1] = head.positions[-1], head.velocities[-1], head.accelerations[-1]
-    faded = Timeline(head.joint_names, head.start_ns, head.times_s, p, v, a, head.source)
-    if first_excess(faded, limits) is not None:
-        return None
-    return faded.then(rest.window(end_ns, SteadyNs(rest.end_ns)))
+    motion = faded(state, rest, fade_ns)
+    return None if first_excess(motion, limits) is not None else motion
 
 
 def _arrive(

@@ -21,12 +21,14 @@ class EpisodeResult:
         duration_s: Simulated time from engage to the end [s].
         ended_by: "success", "failure" (the scene cannot be recovered), "time" or the mode that
             the supervisor went to.
+        stops: Why the supervisor stopped the arm meanwhile, in order; the operator resumed.
     """
 
     seed: int
     success: bool
     duration_s: float
     ended_by: str
+    stops: tuple[str, ...] = ()
 
 
 def summarise(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
@@ -42,6 +44,7 @@ def summarise(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
         "successes": successes,
         "wilson95": [round(low, 4), round(high, 4)],
         "failures": [{"seed": e.seed, "ended_by": e.ended_by} for e in episodes if not e.success],
+        "stops": [{"seed": e.seed, "cause": cause} for e in episodes for cause in e.stops],
         "duration_s_mean": round(sum(e.duration_s for e in episodes) / len(episodes), 3),
     }
 
