@@ -102,6 +102,7 @@ def _print_table(results: dict[str, Any], took_s: float) -> None:
             f"{results['limit_violations']} in {results['monitor']['commands']}"
             " commands, counted by the arm",
         ),
+        ("watchdog stops", f"{len(results['stops'])}, resumed"),
         (
             "control ticks",
             f"{_shown(results['missed_ticks'], 0)} missed of "

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         f"{results['successes']}/{results['episodes']} succeeded "
         f"({100 * results['successes'] / results['episodes']:.0f} %, "
         f"95 % Wilson interval {100 * low:.1f} to {100 * high:.1f} %), "
-        f"{results['limit_violations']} limit violations"
+        f"{results['limit_violations']} limit violations, {len(results['stops'])} watchdog stops"
     )
     write_json(options.json, results)
     return EXIT_OK

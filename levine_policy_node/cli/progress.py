@@ -15,6 +15,8 @@ class EpisodeProgress:
     def __call__(self, index: int, result: EpisodeResult) -> None:
         """Print the line of one episode."""
         verdict = "success" if result.success else f"failed ({result.ended_by})"
+        for cause in result.stops:
+            print(f"  stopped and resumed: {cause}")
         print(
             f"[{index + 1}/{self._total}] seed {result.seed}: "
             f"{verdict} in {result.duration_s:.1f} s",

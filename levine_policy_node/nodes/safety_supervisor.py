@@ -49,7 +49,7 @@ from levine_policy_node.ros.supervisor_outputs import SupervisorOutputs
 EXIT_LOOP_FAILED = 1
 
 # Half of the lead: what was decided longer ago would reach the controller too late to splice.
-_OUT_OF_DATE_NS = 20_000_000
+_OUT_OF_DATE_NS = 25_000_000
 _DECIDE_AGAIN = 2
 
 _TRIGGERS = {

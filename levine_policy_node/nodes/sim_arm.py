@@ -38,7 +38,7 @@ from levine_policy_node.ros.messages import (
     timeline_from_msg,
 )
 from levine_policy_node.ros.parameters import load_parameters
-from levine_policy_node.ros.scheduling import switch_threads_often
+from levine_policy_node.ros.scheduling import URGENT, set_urgency, switch_threads_often
 from levine_policy_node.sim.arm import ArmOptions, JointReading
 from levine_policy_node.sim.joint_trajectory_controller import TrajectoryCommand, TrajectoryPoint
 from levine_policy_node.sim.limit_checks import check_trajectory
@@ -272,6 +272,8 @@ def trajectory_command_from_msg(message: JointTrajectory) -> TrajectoryCommand:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the node until a signal."""
+    # A real controller does not wait for the policy's computer.
+    set_urgency(URGENT)
     switch_threads_often()
     return run(lambda: [SimArm()], argv)
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.client import Client
@@ -30,6 +30,8 @@ READY_TIMEOUT_S = 30.0
 CALL_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 15.0
 RESTING_MODES = frozenset({"DISARMED", "ARMED", "PAUSED"})
+RESUMABLE_MODES = frozenset({"PAUSED", "PSTOP", "DISARMED"})
+MAX_STOPS = 5
 LATCHED_MODES = frozenset({"PSTOP", "FAULT", "ESTOP"})
 
 
@@ -50,9 +52,11 @@ class Rollout:
         self.mode = ""
         self.episode: dict[str, Any] = {}
         self.diagnostics: dict[str, dict[str, str]] = {}
+        self._cause = ""
         node = self.node
         node.create_subscription(String, "supervisor/mode", self._on_mode, qos.MODE)
         node.create_subscription(String, "sim/episode", self._on_episode, qos.TICKS)
+        node.create_subscription(DiagnosticArray, "supervisor/events", self._on_events, qos.EVENTS)
         node.create_subscription(
             DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS
         )
@@ -125,23 +129,35 @@ class Rollout:
     def run_episode(self, seed: int, horizon_s: float) -> EpisodeResult:
         """Reset to `seed`, let the policy act until the task ends, bring the arm to rest.
 
+        If a watchdog stops the arm, do what a person would: note why, and resume.
+
         Raises:
             RolloutError: If a step is refused; the message says why.
         """
         self._reset_scene(seed)
         self.start_policy()
+        self._cause = ""
         # The scene has not moved while the arm stood, so the task's clock starts here.
         start_s = self._scene_time_s()
 
-        def over() -> bool:
-            return (
-                bool(self.episode["success"] or self.episode["failed"])
-                or self.mode != "POLICY"
-                or self._scene_time_s() - start_s > horizon_s
-            )
+        def decided() -> bool:
+            done = bool(self.episode["success"] or self.episode["failed"])
+            return done or self._scene_time_s() - start_s > horizon_s
 
-        self.spin_until(over, horizon_s * 3 + 10.0)
-        result = self._result(seed, self._scene_time_s() - start_s)
+        stops: list[str] = []
+        deadline = time.monotonic() + horizon_s * 3 + 10.0
+        while True:
+            left_s = deadline - time.monotonic()
+            self.spin_until(lambda: decided() or self.mode != "POLICY", left_s)
+            if decided() or self.mode == "POLICY":
+                break
+            self.spin_until(lambda: self.mode in RESTING_MODES | LATCHED_MODES, 5.0)
+            stops.append(self._cause or f"stopped: {self.mode}")
+            self._cause = ""
+            if self.mode not in RESUMABLE_MODES or len(stops) == MAX_STOPS:
+                break
+            self.start_policy()
+        result = self._result(seed, self._scene_time_s() - start_s, tuple(stops))
         self._finish(success=result.success)
         return result
 
@@ -149,7 +165,7 @@ class Rollout:
         """What the simulated arm's own monitor counted."""
         return json.loads(self._must("sim/report"))
 
-    def _result(self, seed: int, duration_s: float) -> EpisodeResult:
+    def _result(self, seed: int, duration_s: float, stops: tuple[str, ...]) -> EpisodeResult:
         success = bool(self.episode["success"])
         if success:
             ended_by = "success"
@@ -157,7 +173,7 @@ class Rollout:
             ended_by = "failure"
         else:
             ended_by = "time" if self.mode == "POLICY" else self.mode
-        return EpisodeResult(seed, success, duration_s, ended_by)
+        return EpisodeResult(seed, success, duration_s, ended_by, stops)
 
     def _finish(self, *, success: bool) -> None:
         if self.mode == "POLICY":
@@ -221,6 +237,11 @@ class Rollout:
 
     def _on_mode(self, message: String) -> None:
         self.mode = message.data
+
+    def _on_events(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.level != DiagnosticStatus.OK:
+                self._cause = f"{status.name}: {status.message}"
 
     def _on_episode(self, message: String) -> None:
         self.episode = json.loads(message.data)

@@ -124,7 +124,7 @@ class DirectCell:
         self._pending: _Pending | None = None
         self._infer_ns = 0
         self._inferences = 0
-        self._stops: list[str] = []
+        self._occurrences: list[str] = []
 
     def close(self) -> None:
         """Free cameras and policy."""
@@ -141,7 +141,7 @@ class DirectCell:
             "inferences": self._inferences,
             "stretch_max": round(self._placer.counts.stretch_max, 3),
             "dropped_rows": self._placer.counts.dropped_rows,
-            "stops": self._stops,
+            "occurrences": self._occurrences,
         }
 
     def run_episode(self, seed: int) -> EpisodeResult:
@@ -155,7 +155,7 @@ class DirectCell:
         begun_s = self._plant.episode.time_s
         while self._state.mode.mode is Mode.POLICY and not self._over(begun_s):
             decision = self._tick()
-            self._stops += [o.text for o in decision.occurrences if o.name not in {"MODE"}]
+            self._occurrences += [o.text for o in decision.occurrences if o.name not in {"MODE"}]
         episode = self._plant.episode
         duration_s = episode.time_s - begun_s
         if episode.success:
