@@ -25,6 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latency-s", type=float, default=0.0, help="with --direct: observation to chunk [s]"
     )
+    parser.add_argument(
+        "--merge", choices=("bundle", "replace", "blend", "ensemble"), default="bundle"
+    )
+    parser.add_argument(
+        "--smoothing-s",
+        type=float,
+        default=-1.0,
+        help="standard deviation of the smoothing of chunks [s]; 0: none, -1: as the bundle says",
+    )
     parser.add_argument("--record", type=Path, metavar="DIR", help="record the episodes there")
 
 
@@ -56,6 +65,9 @@ def _through_ros(options: argparse.Namespace, seeds: range) -> dict[str, Any]:
         simulate=True,
         seed=options.seed,
         log_level="warn",
+        overrides={
+            "policy_executor": {"merge": options.merge, "smoothing_s": options.smoothing_s}
+        },
     )
     with tempfile.TemporaryDirectory(prefix="levine_eval_") as logs:
         summary = run_rollouts(
@@ -65,6 +77,7 @@ def _through_ros(options: argparse.Namespace, seeds: range) -> dict[str, Any]:
 
 
 def _direct(options: argparse.Namespace, seeds: range) -> dict[str, Any]:
+    from levine_policy_node.runtime.merge_choice import MergeChoice
     from levine_policy_node.sim.direct import run_direct
 
     results = run_direct(
@@ -72,6 +85,7 @@ def _direct(options: argparse.Namespace, seeds: range) -> dict[str, Any]:
         policy=options.policy,
         seeds=seeds,
         latency_s=options.latency_s,
+        merge=MergeChoice(rule=options.merge, smoothing_s=options.smoothing_s),
         on_episode=EpisodeProgress(len(seeds)),
     )
     return {"mode": "direct", **results}

@@ -26,12 +26,13 @@ from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.alignment import StreamFault
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.observation import JointSample
+from levine_policy_node.core.placement import ChunkPlacer
 from levine_policy_node.core.statistics import RollingPercentiles
 from levine_policy_node.core.units import StampNs, nanoseconds, seconds
 from levine_policy_node.nodes.policy_setup import (
     PolicyExecutorParameters,
+    choose_merge,
     load_policy,
-    make_placer,
     make_replanner,
 )
 from levine_policy_node.ros import qos
@@ -50,6 +51,7 @@ from levine_policy_node.ros.messages import (
 from levine_policy_node.ros.parameters import load_parameters
 from levine_policy_node.ros.spin import wake
 from levine_policy_node.runtime.inference_worker import InferenceRequest, InferenceWorker
+from levine_policy_node.runtime.merge_choice import merge_remarks
 
 POLICY_MODE = "POLICY"
 
@@ -90,13 +92,17 @@ class PolicyExecutor(ManagedNode):
         self._robot, self._bundle = loaded.robot, loaded.bundle
         self.cameras = loaded.bundle.cameras
         self._replanner = make_replanner(loaded, self.parameters, self._store)
-        self._placer = make_placer(loaded.robot, self.parameters)
+        merge = choose_merge(loaded, self.parameters)
+        for remark in merge_remarks(loaded.bundle.document.chunk, merge):
+            self.get_logger().warning(remark)
+        self._placer = ChunkPlacer(loaded.robot.limits(), merge)
         self._create_outputs()
         self._create_inputs()
         self._worker = InferenceWorker(loaded.policy, self._on_worker_done)
         self._release.append(self._worker.close)
         self.get_logger().info(
-            f"{loaded.bundle.source} for {loaded.robot.name}, every {loaded.bundle.replan_s:g} s"
+            f"{loaded.bundle.source} for {loaded.robot.name}, every {loaded.bundle.replan_s:g} s, "
+            f"{merge.rule}, smoothing {merge.smoothing_s:g} s"
         )
 
     def start(self) -> None:

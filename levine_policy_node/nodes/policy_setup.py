@@ -11,12 +11,12 @@ import numpy as np
 from levine_policy_node.core.alignment import AlignmentLimits
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.merge import MergeOptions
-from levine_policy_node.core.placement import ChunkPlacer
 from levine_policy_node.core.replanner import Replanner
 from levine_policy_node.core.units import nanoseconds
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.ros.parameters import parameter
 from levine_policy_node.runtime.bundle import Bundle, load_bundle
+from levine_policy_node.runtime.merge_choice import MergeChoice, merge_options
 from levine_policy_node.runtime.onnx_policy import OnnxOptions, OnnxPolicy
 
 
@@ -39,6 +39,12 @@ class PolicyExecutorParameters:
     )
     blend_s: float = parameter("Fade from one chunk to the next [s]", low=0.0, high=5.0)
     lead_s: float = parameter("Time a chunk needs to reach the arm [s]", low=0.0, high=1.0)
+    merge: str = parameter("bundle (as it says), replace, blend or ensemble")
+    smoothing_s: float = parameter(
+        "Zero-phase smoothing of a chunk, standard deviation [s]; 0: none, -1: as the bundle says",
+        low=-1.0,
+        high=1.0,
+    )
     inference_timeout_s: float = parameter(
         "An inference that takes longer is stopped and silences the heartbeat [s]",
         low=0.005,
@@ -52,6 +58,9 @@ class PolicyExecutorParameters:
     def __post_init__(self) -> None:
         if self.provider not in {"cpu", "cuda"}:
             raise ValueError(f"provider: '{self.provider}' is not known. Known: cpu, cuda")
+        known = ("bundle", "replace", "blend", "ensemble")
+        if self.merge not in known:
+            raise ValueError(f"merge: '{self.merge}' is not known. Known: {', '.join(known)}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,11 +109,12 @@ def make_replanner(
     )
 
 
-def make_placer(robot: Robot, settings: PolicyExecutorParameters) -> ChunkPlacer:
-    """Build the part that turns chunks into one timeline."""
-    options = MergeOptions(
+def choose_merge(loaded: LoadedPolicy, settings: PolicyExecutorParameters) -> MergeOptions:
+    """How chunks become one timeline."""
+    choice = MergeChoice(
+        rule=cast("Literal['bundle', 'replace', 'blend', 'ensemble']", settings.merge),
+        smoothing_s=settings.smoothing_s,
         blend_s=settings.blend_s,
         lead_s=settings.lead_s,
-        actuation_delay_s=robot.controller.actuation_delay_s,
     )
-    return ChunkPlacer(robot.limits(), options)
+    return merge_options(loaded.bundle.document.chunk, loaded.robot, choice)

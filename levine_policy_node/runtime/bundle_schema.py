@@ -162,11 +162,18 @@ class ChunkSpec(Strict):
         size: Rows the graph returns.
         execute: Rows played before the next observation is asked for.
         start: First row that belongs to the future.
+        merge: How a chunk joins the one before it; `ensemble` if a coefficient is given, else
+            `blend`.
+        ensemble: Coefficient k of an ACT ensemble, with weights exp(-k i), i = 0 the oldest.
+        smoothing: Standard deviation of the zero-phase smoothing of each chunk [s].
     """
 
     size: Positive = 1
     execute: Positive = 1
     start: Annotated[int, Field(ge=0)] = 0
+    merge: Literal["replace", "blend", "ensemble"] | None = None
+    ensemble: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    smoothing: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> ChunkSpec:
@@ -174,6 +181,8 @@ class ChunkSpec(Strict):
             raise ValueError(
                 f"start {self.start} + execute {self.execute} is more than size {self.size}"
             )
+        if self.ensemble is not None and self.merge not in {None, "ensemble"}:
+            raise ValueError(f"merge {self.merge} does not use the coefficient in ensemble")
         return self
 
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from levine_policy_node.core.action_chunk import ActionChunk
-from levine_policy_node.core.merge import MergeOptions
 from levine_policy_node.core.modes import Event, Mode
 from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.placement import ChunkPlacer
@@ -34,6 +33,7 @@ from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import NS_PER_S, StampNs, SteadyNs, nanoseconds
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.runtime.bundle import load_bundle
+from levine_policy_node.runtime.merge_choice import MergeChoice, merge_options
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 from levine_policy_node.sim.joint_trajectory_controller import (
     JointTrajectoryController,
@@ -56,6 +56,7 @@ def run_direct(
     policy: str,
     seeds: range,
     latency_s: float,
+    merge: MergeChoice,
     on_episode: Callable[[int, EpisodeResult], None],
 ) -> dict[str, Any]:
     """Evaluate a policy and return the same results as through ROS, as far as they exist.
@@ -65,13 +66,14 @@ def run_direct(
         policy: Bundle.
         seeds: One episode each.
         latency_s: From capture to the merged chunk [s].
+        merge: How chunks are merged, where that is not left to the bundle.
         on_episode: Called with (index, result) after each episode.
 
     Raises:
         ConfigError: If robot and policy do not fit.
     """
     loaded = load_robot(robot)
-    cell = DirectCell(loaded, OnnxPolicy(load_bundle(policy), loaded), latency_s)
+    cell = DirectCell(loaded, OnnxPolicy(load_bundle(policy), loaded), latency_s, merge)
     try:
         results: list[EpisodeResult] = []
         for index, seed in enumerate(seeds):
@@ -93,14 +95,16 @@ class _Pending:
 class DirectCell:
     """A robot cell on a simulated clock."""
 
-    def __init__(self, robot: Robot, policy: OnnxPolicy, latency_s: float) -> None:
+    def __init__(
+        self, robot: Robot, policy: OnnxPolicy, latency_s: float, merge: MergeChoice
+    ) -> None:
         self._policy = policy
         self._latency_ns = nanoseconds(latency_s)
         self._replan_ns = nanoseconds(policy.bundle.replan_s)
         names, limits = robot.joint_names, robot.limits()
         # Without a transport a window is there at once, so no lead has to bridge it.
         self._placer = ChunkPlacer(
-            limits, MergeOptions(actuation_delay_s=robot.controller.actuation_delay_s)
+            limits, merge_options(policy.bundle.document.chunk, robot, merge)
         )
         self._options = SupervisorOptions(
             limits=limits,
