@@ -27,8 +27,8 @@ MergeRule = Literal["replace", "blend", "ensemble"]
 
 # A difference too large for the limits within one window may fit a longer one: the jerk of a
 # quintic fade falls with the cube of its length.
-_WINDOW_FACTORS = (1.0, 1.5, 2.0, 3.0)
-_SHORTEST_WINDOWS_S = (0.05, 0.1, 0.2, 0.4)
+_WINDOW_FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0)
+_SHORTEST_WINDOWS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 _MAX_STRETCH = 4.0
 
 

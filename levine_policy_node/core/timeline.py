@@ -19,6 +19,9 @@ ClockNs = TypeVar("ClockNs", bound=int)
 """StampNs or SteadyNs: a timeline lives on one clock and says which in its type."""
 
 
+_HALF_NS = 0.501e-9
+
+
 @dataclass(frozen=True, slots=True)
 class JointPoint:
     """Position, velocity and acceleration of every joint at one instant, each (J,)."""
@@ -98,9 +101,11 @@ class Timeline(Generic[ClockNs]):
 
     def sample_s(self, offset_s: float) -> JointPoint:
         """Evaluate at `offset_s` [s] after `start_ns`; see `sample`."""
-        if offset_s <= 0.0 or offset_s >= self.times_s[-1]:
+        # An end in whole nanoseconds may miss the last knot by half of one.
+        past_s = offset_s - float(self.times_s[-1])
+        if offset_s <= 0.0 or past_s >= -_HALF_NS:
             last = 0 if offset_s <= 0.0 else len(self.times_s) - 1
-            if offset_s in (0.0, float(self.times_s[-1])):
+            if offset_s == 0.0 or abs(past_s) <= _HALF_NS:
                 return JointPoint(
                     self.positions[last], self.velocities[last], self.accelerations[last]
                 )

@@ -42,7 +42,12 @@ from levine_policy_node.ros.diagnostics import diagnostics_to_msg
 from levine_policy_node.ros.entrypoint import run
 from levine_policy_node.ros.operator_requests import OperatorRequests
 from levine_policy_node.ros.parameters import load_parameters, parameter
-from levine_policy_node.ros.scheduling import URGENT, set_urgency, switch_threads_often
+from levine_policy_node.ros.scheduling import (
+    URGENT,
+    set_urgency,
+    switch_threads_often,
+    use_realtime,
+)
 from levine_policy_node.ros.supervisor_inputs import SupervisorInputs
 from levine_policy_node.ros.supervisor_outputs import SupervisorOutputs
 
@@ -87,6 +92,10 @@ class SafetySupervisorParameters:
     stop_timeout_s: float = parameter("Longest stop [s]", low=0.5, high=10.0)
     estop_heartbeat_s: float = parameter("Silence of estop; 0: off [s]", low=0.0, high=10.0)
 
+    realtime_priority: int = parameter("SCHED_FIFO priority; 0: off", low=0, high=99)
+    lock_memory: bool = parameter("Keep all memory resident (mlockall)")
+    cpus: tuple[int, ...] = parameter("Processors to run on; empty: all", default=())
+
     def __post_init__(self) -> None:
         if self.lead_s + self.command_period_s + 1.0 / self.control_rate_hz > self.window_s:
             raise ValueError(
@@ -120,6 +129,12 @@ class SafetySupervisor(Node):
         self.failed = False
         self._loop = DeadlineLoop(1.0 / p.control_rate_hz, self._tick, self._on_loop_failure)
         self.create_timer(1.0, self._diagnose, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        use_realtime(
+            "parameters of safety_supervisor",
+            p.realtime_priority,
+            p.cpus,
+            lock_memory=p.lock_memory,
+        )
         self._loop.start()
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ _TYPES = {
     int: Parameter.Type.INTEGER,
     float: Parameter.Type.DOUBLE,
     str: Parameter.Type.STRING,
+    tuple[int, ...]: Parameter.Type.INTEGER_ARRAY,
     tuple[str, ...]: Parameter.Type.STRING_ARRAY,
     tuple[float, ...]: Parameter.Type.DOUBLE_ARRAY,
 }
@@ -89,7 +90,11 @@ def _declare(node: Node, field: dataclasses.Field[Any], hint: Any) -> Any:
     return tuple(value) if isinstance(value, (list, tuple)) or kind in _ARRAYS else value
 
 
-_ARRAYS = {Parameter.Type.STRING_ARRAY, Parameter.Type.DOUBLE_ARRAY}
+_ARRAYS = {
+    Parameter.Type.INTEGER_ARRAY,
+    Parameter.Type.STRING_ARRAY,
+    Parameter.Type.DOUBLE_ARRAY,
+}
 
 
 def _descriptor(field: dataclasses.Field[Any], kind: Parameter.Type) -> ParameterDescriptor:

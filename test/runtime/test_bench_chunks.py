@@ -11,6 +11,7 @@ import pytest
 
 from levine_policy_node.bench.chunk_stream import PolicyStream, StreamSpec, play
 from levine_policy_node.bench.chunks import (
+    ABLATIONS,
     EXECUTORS,
     PREFIX,
     ChunkBench,
@@ -76,7 +77,7 @@ def test_only_what_is_placed_in_time_is_on_time(rows, name, low_ms, high_ms):
     assert low_ms <= rows[name]["lag_ms"] <= high_ms
 
 
-@pytest.mark.parametrize("name", list(EXECUTORS))
+@pytest.mark.parametrize("name", [*EXECUTORS, *ABLATIONS])
 def test_the_same_stream_gives_the_same_command(name):
     first, second = (play_executor(name, StreamSpec(), 7, 1.5) for _ in range(2))
     np.testing.assert_array_equal(first.commands, second.commands)
@@ -85,8 +86,7 @@ def test_the_same_stream_gives_the_same_command(name):
 @pytest.mark.parametrize(
     "name",
     [
-        "levine blend",
-        "levine replace",
+        *ABLATIONS,
         SMOOTHED,
         ENSEMBLE,
         "Isaac ROS Deploy chunk_sampler",
@@ -97,7 +97,7 @@ def test_the_same_stream_gives_the_same_command(name):
 def test_a_perfect_policy_is_followed_by_whoever_places_in_time(name, policy_hz):
     spec = replace(EXACT, policy_hz=policy_hz)
     stream = PolicyStream(spec, 2)
-    sent = play(stream, EXECUTORS[name](spec), 3.0, 3.0)
+    sent = play(stream, {**EXECUTORS, **ABLATIONS}[name](spec), 3.0, 3.0)
     error = sent.commands[:, :6] - stream.motion.arm(sent.times_s)
     assert np.sqrt(np.mean(error**2)) < 0.006
 

@@ -66,6 +66,14 @@ def test_constant_jerk_segment_has_that_jerk():
     assert timeline.peaks().acceleration[0] == pytest.approx(jerk * t, rel=1e-9)
 
 
+@given(timelines())
+def test_the_end_in_whole_nanoseconds_is_the_last_knot(timeline):
+    last = timeline.sample(StampNs(timeline.end_ns))
+    assert np.array_equal(last.position, timeline.positions[-1])
+    assert np.array_equal(last.velocity, timeline.velocities[-1])
+    assert np.array_equal(last.acceleration, timeline.accelerations[-1])
+
+
 def test_nothing_is_extrapolated():
     one = np.ones((2, 1))
     timeline = Timeline(("j",), START, np.array([0.0, 1.0]), one, one, one)
