@@ -34,7 +34,7 @@ action:
     - kind: target/joint/position
       names: [shoulder_pan, shoulder_lift, elbow_flex, wrist_flex, wrist_roll, gripper]
       mode: relative
-chunk: {{size: 16, execute: 2, start: 0}}
+chunk: {{size: 16, execute: 2, start: 0, smoothing: 0.0}}
 files:
   policy.onnx: {sha256}
 """

@@ -22,6 +22,7 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from levine_policy_node.core.cdr import CdrError, read_header, stamp_of
 from levine_policy_node.core.episode import Outcome, Provenance, trigger_of
 from levine_policy_node.errors import RecordingError
 from levine_policy_node.resources import PACKAGE
@@ -33,7 +34,6 @@ from levine_policy_node.ros.diagnostics import diagnostics_to_msg
 from levine_policy_node.ros.entrypoint import run
 from levine_policy_node.ros.managed_node import ManagedNode
 from levine_policy_node.ros.parameters import load_parameters, parameter
-from levine_policy_node.runtime.cdr import CdrError, read_header, stamp_of
 from levine_policy_node.runtime.episode_files import create_session, new_session_id
 from levine_policy_node.runtime.mcap_writer import RecordedMessage, RecordedTopic, WriterOptions
 from levine_policy_node.runtime.recording import Recording, RecordingOptions

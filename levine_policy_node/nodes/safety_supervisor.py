@@ -160,7 +160,7 @@ class SafetySupervisor(Node):
             now_ns = steady_now()
             state, decision = step(self._state, now_ns, inputs, self._options)
         self._state = state
-        self._send(decision, now_ns)
+        self._send(decision)
         for reply in decision.replies:
             self._requests.reply(reply)
         if decision.mode.mode in MOVING:
@@ -170,16 +170,16 @@ class SafetySupervisor(Node):
         self._faults = ", ".join(fault.name for fault in decision.faults)
         self._outputs.say(decision, StampNs(now_ns + inputs.ros_offset_ns))
 
-    def _send(self, decision: Decision, now_ns: SteadyNs) -> None:
-        if decision.command is None:
-            self._gaps.pause()
-        else:
-            self._gaps.sent(now_ns)
+    def _send(self, decision: Decision) -> None:
         if isinstance(self._controller, JointTrajectoryOutput):
             if decision.window is not None:
                 self._controller.send_window(decision.window, decision.offset_ns, decision.source)
         elif decision.command is not None:
             self._controller.send_position(decision.command.position)
+        if decision.command is None:
+            self._gaps.pause()
+        else:
+            self._gaps.sent(steady_now())
 
     def _on_loop_failure(self) -> None:
         # What was sent ends at rest by itself; a supervisor that cannot decide must not go on.
@@ -233,6 +233,7 @@ class SafetySupervisor(Node):
             "tick_lateness_ms_p99": f"{report.lateness_p99_ms:.3f}",
             "tick_lateness_ms_max": f"{report.lateness_max_ms:.3f}",
             "command_gap_ms_max": f"{self._gaps.max_ms():.3f}",
+            "command_gaps_over_3_periods": str(self._gaps.over_three_periods()),
             "command_jitter_ms_p99": f"{self._gaps.jitter_p99_ms():.3f}",
         }
         message = diagnostics_to_msg(

@@ -20,6 +20,7 @@ from levine_policy_node.core.units import NS_PER_S, SteadyNs
 from levine_policy_node.ros.clocks import steady_now
 
 _KEPT = 6_000
+_LONG_PERIODS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ class GapStatistics:
         self._last_ns: SteadyNs | None = None
         self._gaps_ns: deque[int] = deque(maxlen=_KEPT)
         self._max_ns = 0
+        self._long = 0
         self._lock = threading.Lock()
 
     def sent(self, now_ns: SteadyNs) -> None:
@@ -130,6 +132,7 @@ class GapStatistics:
                 gap_ns = now_ns - self._last_ns
                 self._gaps_ns.append(gap_ns)
                 self._max_ns = max(self._max_ns, gap_ns)
+                self._long += gap_ns > _LONG_PERIODS * self._period_ns
             self._last_ns = now_ns
 
     def pause(self) -> None:
@@ -141,6 +144,11 @@ class GapStatistics:
         """Longest gap since the start [ms]."""
         with self._lock:
             return self._max_ns / 1e6
+
+    def over_three_periods(self) -> int:
+        """How many gaps since the start were longer than three periods."""
+        with self._lock:
+            return self._long
 
     def jitter_p99_ms(self) -> float:
         """99th percentile of a gap's distance from the period [ms]."""

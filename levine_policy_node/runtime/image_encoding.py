@@ -6,7 +6,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from levine_policy_node.runtime.cdr import CdrError, compressed_image, read_image
+from levine_policy_node.core.cdr import CdrError, compressed_image, read_image
 
 _TO_BGR = {"rgb8": cv2.COLOR_RGB2BGR, "bgr8": None, "mono8": None}
 

@@ -8,9 +8,9 @@ from rclpy.serialization import deserialize_message
 from trajectory_msgs.msg import JointTrajectory
 
 from levine_policy_node.core.timeline import Timeline
+from levine_policy_node.core.trajectory_message import trajectory_bytes
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.ros.messages import timeline_to_msg
-from levine_policy_node.runtime.trajectory_message import trajectory_bytes
 
 stamps = st.integers(0, 2**31 * 10**9 - 1).map(StampNs)
 # Every length, so that what follows starts at every alignment.

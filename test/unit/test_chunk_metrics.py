@@ -89,7 +89,7 @@ def test_a_gripper_that_switches_late_is_late_and_not_smeared():
     assert metrics.gripper_late_ms == pytest.approx(80.0, abs=10.0)
     assert metrics.gripper_smear_ms == 0.0
     assert metrics.gripper_crossings == 1.0
-    assert metrics.gripper_overshoot == 0.0
+    assert metrics.gripper_overshoot_pct == 0.0
 
 
 def test_an_averaged_gripper_is_smeared():

@@ -14,9 +14,9 @@ from rclpy.node import Node
 from trajectory_msgs.msg import JointTrajectory
 
 from levine_policy_node.core.timeline import Timeline
+from levine_policy_node.core.trajectory_message import trajectory_bytes
 from levine_policy_node.core.units import StampNs, SteadyNs
 from levine_policy_node.ros import qos
-from levine_policy_node.runtime.trajectory_message import trajectory_bytes
 
 
 class JointTrajectoryOutput:

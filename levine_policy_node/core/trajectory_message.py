@@ -11,9 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from levine_policy_node.core.cdr import CdrWriter, Header
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import NS_PER_S, StampNs
-from levine_policy_node.runtime.cdr import CdrWriter, Header
 
 
 def trajectory_bytes(timeline: Timeline[StampNs]) -> bytes:

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`levine bench`: one benchmark per file, each with its own options."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+# Imported only when asked for, as in `cli/main.py`.
+BENCHES = {
+    "chunks": "seams between chunks: our placement beside the rules of other projects",
+    "jitter": "how punctual commands are while cameras, inference and recorder run",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the benchmarks of `levine bench`."""
+    benches = parser.add_subparsers(dest="bench", metavar="BENCH", required=True)
+    for name, summary in BENCHES.items():
+        bench = benches.add_parser(name, help=summary, description=summary)
+        # Without a default here, `levine bench --json FILE chunks` works too.
+        bench.add_argument(
+            "--json",
+            type=Path,
+            metavar="FILE",
+            default=argparse.SUPPRESS,
+            help="write results as JSON",
+        )
+        importlib.import_module(f"{__package__}.bench_{name}").add_arguments(bench)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the chosen benchmark."""
+    return int(importlib.import_module(f"{__package__}.bench_{options.bench}").run(options))
