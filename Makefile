@@ -4,7 +4,7 @@ VENV := .venv/bin
 DEMO_ARGS ?= --episodes 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo test check bench format clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,11 @@ check: setup ## Lint, types and layers only
 	@$(VENV)/ruff format --check .
 	@$(VENV)/lint-imports
 	@$(VENV)/pyright
+
+bench: setup ## Every benchmark; writes docs/benchmarks.md (20 minutes)
+	@$(VENV)/levine bench chunks --docs docs/benchmarks.md
+	@$(VENV)/levine bench delay --docs docs/benchmarks.md
+	@$(VENV)/levine bench jitter --docs docs/benchmarks.md
 
 format: setup ## Format and fix what can be fixed
 	@$(VENV)/ruff format .

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from pathlib import Path
 
+from levine_policy_node.bench.docs_section import machine, markdown_table, write_section
 from levine_policy_node.bench.jitter import run_jitter
 from levine_policy_node.cli.main import EXIT_OK, write_json
 from levine_policy_node.cli.rollouts import isolate_dds
@@ -18,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration-s", type=float, default=60.0, metavar="S", help="per rate")
     parser.add_argument("--policy", default="so101_pick_place")
     parser.add_argument("--robot", default="sim_so101")
+    parser.add_argument("--docs", type=Path, metavar="FILE", help="replace a document's table")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,4 +45,14 @@ def run(options: argparse.Namespace) -> int:
     print(format_table(head, rows))
     results = [{**asdict(r), "ratio_p99": round(r.ratio_p99, 2)} for r in runs]
     write_json(options.json, {"bench": "jitter", **results[0], "rows": results})
+    if options.docs is not None:
+        text = (
+            "## Punctuality of commands\n\n"
+            f"```\nlevine bench jitter --docs {options.docs}\n```\n\n"
+            "Time between two commands of the supervisor while two cameras, inference and the "
+            "recorder run, beside an rclpy timer of the same rate in the process that infers, in "
+            "the same run: 99th percentile of the distance from the period, and gaps. Run on "
+            f"{machine()}.\n\n{markdown_table(head, rows)}\n"
+        )
+        write_section(options.docs, "bench jitter", text)
     return EXIT_OK

@@ -78,13 +78,13 @@ def _through_ros(options: argparse.Namespace, seeds: range) -> dict[str, Any]:
 
 def _direct(options: argparse.Namespace, seeds: range) -> dict[str, Any]:
     from levine_policy_node.runtime.merge_choice import MergeChoice
-    from levine_policy_node.sim.direct import run_direct
+    from levine_policy_node.sim.direct import Delay, run_direct
 
     results = run_direct(
         robot=options.robot,
         policy=options.policy,
         seeds=seeds,
-        latency_s=options.latency_s,
+        delay=Delay(options.latency_s),
         merge=MergeChoice(rule=options.merge, smoothing_s=options.smoothing_s),
         on_episode=EpisodeProgress(len(seeds)),
     )

@@ -14,7 +14,6 @@ import numpy as np
 
 from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.spline import cubic_knots
-from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import NS_PER_S, FloatArray
 
 
@@ -49,19 +48,17 @@ def ensembled(chunks: Sequence[ActionChunk], k: float, newest_only: np.ndarray) 
 
 def _read(chunk: ActionChunk, offsets_s: FloatArray) -> tuple[FloatArray, np.ndarray]:
     """The chunk's curve (T, J) at times after its observation, and where (T,) it has one."""
-    first_s, last_s = chunk.dt_s, chunk.dt_s * len(chunk.positions)
-    covered = (offsets_s >= first_s - 1e-9) & (offsets_s <= last_s + 1e-9)
-    if len(chunk.positions) == 1:
-        return np.repeat(chunk.positions, len(offsets_s), axis=0), covered
-    times_s = chunk.dt_s * np.arange(len(chunk.positions), dtype=np.float64)
-    velocities, accelerations = cubic_knots(times_s, chunk.positions)
-    curve = Timeline(
-        chunk.joint_names,
-        chunk.row_stamp(0),
-        times_s,
-        chunk.positions,
-        velocities,
-        accelerations,
-    )
-    inside = np.clip(offsets_s - first_s, 0.0, times_s[-1])
-    return np.stack([curve.sample_s(float(t)).position for t in inside]), covered
+    dt_s, rows = chunk.dt_s, chunk.positions
+    last = len(rows) - 1
+    at = offsets_s / dt_s - 1.0
+    covered = (at >= -1e-9) & (at <= last + 1e-9)
+    if last == 0:
+        return np.repeat(rows, len(offsets_s), axis=0), covered
+    times_s = dt_s * np.arange(last + 1, dtype=np.float64)
+    velocities, accelerations = cubic_knots(times_s, rows)
+    at = np.clip(at, 0.0, last)
+    k = np.minimum(at.astype(np.intp), last - 1)
+    t = ((at - k) * dt_s)[:, None]
+    # Between two rows the curve is a cubic, so its third derivative is constant.
+    jerk = (accelerations[k + 1] - accelerations[k]) / dt_s
+    return rows[k] + t * (velocities[k] + t * (0.5 * accelerations[k] + t * jerk / 6.0)), covered

@@ -182,12 +182,15 @@ class Rollout:
             raise RolloutError(f"the arm did not come to rest; mode is {self.mode}")
         if self._recorder:
             self.call("recorder/mark_success" if success else "recorder/mark_failure")
-        if self.mode in LATCHED_MODES:
-            self._must("supervisor/reset")
-        elif self.mode != "DISARMED":
-            self._must("supervisor/disarm")
-        if not self.spin_until(lambda: self.mode == "DISARMED", 5.0):
-            raise RolloutError(f"the supervisor did not disarm; mode is {self.mode}")
+        reason = ""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while self.mode != "DISARMED":
+            if time.monotonic() > deadline:
+                raise RolloutError(f"the supervisor did not disarm from {self.mode}: {reason}")
+            # What latched may take a moment to clear, so ask again.
+            act = "reset" if self.mode in LATCHED_MODES else "disarm"
+            reason = self.call(f"supervisor/{act}")[1]
+            self.spin_until(lambda: self.mode == "DISARMED", 0.2)
         if self._recorder:
             self.call("recorder/end_episode")
 

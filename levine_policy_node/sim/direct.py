@@ -9,7 +9,7 @@ sent. Only transport and scheduling are missing, so this is what ROS is compared
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,12 +50,26 @@ _START = StampNs(NS_PER_S)
 _ENGAGE_TIMEOUT_TICKS = 300
 
 
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """What an inference costs in simulated time.
+
+    Attributes:
+        latency_s: From capture to the merged chunk [s].
+        aligned: Rows are played at their time; False plays a chunk from its arrival on, as if its
+            observation had been made then, to compare with.
+    """
+
+    latency_s: float = 0.0
+    aligned: bool = True
+
+
 def run_direct(
     *,
     robot: str,
     policy: str,
     seeds: range,
-    latency_s: float,
+    delay: Delay,
     merge: MergeChoice,
     on_episode: Callable[[int, EpisodeResult], None],
 ) -> dict[str, Any]:
@@ -65,7 +79,7 @@ def run_direct(
         robot: Robot file of the simulated arm.
         policy: Bundle.
         seeds: One episode each.
-        latency_s: From capture to the merged chunk [s].
+        delay: From capture to the merged chunk.
         merge: How chunks are merged, where that is not left to the bundle.
         on_episode: Called with (index, result) after each episode.
 
@@ -73,7 +87,7 @@ def run_direct(
         ConfigError: If robot and policy do not fit.
     """
     loaded = load_robot(robot)
-    cell = DirectCell(loaded, OnnxPolicy(load_bundle(policy), loaded), latency_s, merge)
+    cell = DirectCell(loaded, OnnxPolicy(load_bundle(policy), loaded), delay, merge)
     try:
         results: list[EpisodeResult] = []
         for index, seed in enumerate(seeds):
@@ -95,11 +109,9 @@ class _Pending:
 class DirectCell:
     """A robot cell on a simulated clock."""
 
-    def __init__(
-        self, robot: Robot, policy: OnnxPolicy, latency_s: float, merge: MergeChoice
-    ) -> None:
+    def __init__(self, robot: Robot, policy: OnnxPolicy, delay: Delay, merge: MergeChoice) -> None:
         self._policy = policy
-        self._latency_ns = nanoseconds(latency_s)
+        self._delay = delay
         self._replan_ns = nanoseconds(policy.bundle.replan_s)
         names, limits = robot.joint_names, robot.limits()
         # Without a transport a window is there at once, so no lead has to bridge it.
@@ -207,7 +219,7 @@ class DirectCell:
         return decision
 
     def _infer_if_due(self, position: np.ndarray) -> None:
-        if self._now < self._infer_ns:
+        if self._pending is not None or self._now < self._infer_ns:
             return
         self._infer_ns = self._now + self._replan_ns
         scene = self._plant.scene_state()
@@ -217,7 +229,10 @@ class DirectCell:
         )
         chunk = self._policy.infer(observation)
         self._inferences += 1
-        self._pending = _Pending(self._now + self._latency_ns, chunk)
+        due_ns = StampNs(self._now + nanoseconds(self._delay.latency_s))
+        if not self._delay.aligned:
+            chunk = replace(chunk, observed_ns=due_ns)
+        self._pending = _Pending(due_ns, chunk)
 
     def _arrived(self) -> tuple[Timeline[StampNs], ...]:
         if self._pending is None or self._now < self._pending.due_ns:
