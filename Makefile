@@ -27,6 +27,7 @@ check: setup ## Lint, types and layers only
 bench: setup ## Every benchmark; writes docs/benchmarks.md (20 minutes)
 	@$(VENV)/levine bench chunks --docs docs/benchmarks.md
 	@$(VENV)/levine bench delay --docs docs/benchmarks.md
+	@$(VENV)/levine bench latency --docs docs/benchmarks.md
 	@$(VENV)/levine bench jitter --docs docs/benchmarks.md
 
 format: setup ## Format and fix what can be fixed

@@ -10,6 +10,7 @@ from pathlib import Path
 # Imported only when asked for, as in `cli/main.py`.
 BENCHES = {
     "chunks": "seams between chunks: our placement beside the rules of other projects",
+    "latency": "what the runtime adds to an inference, from the newest frame to the wire",
     "delay": "success of the demo policy with a slow inference, for each merge rule",
     "jitter": "how punctual commands are while cameras, inference and recorder run",
 }

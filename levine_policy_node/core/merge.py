@@ -20,7 +20,7 @@ from levine_policy_node.core.smoothing import smoothed
 from levine_policy_node.core.spline import cubic_knots
 from levine_policy_node.core.stepped import step_time, stepped
 from levine_policy_node.core.timeline import Timeline
-from levine_policy_node.core.timeline_cuts import MIN_GAP_NS, clear_cut
+from levine_policy_node.core.timeline_cuts import MIN_GAP_NS, clear_cut, without_short_segments
 from levine_policy_node.core.units import FloatArray, StampNs, nanoseconds, seconds
 
 MergeRule = Literal["replace", "blend", "ensemble"]
@@ -30,6 +30,7 @@ MergeRule = Literal["replace", "blend", "ensemble"]
 _WINDOW_FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0)
 _SHORTEST_WINDOWS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 _MAX_STRETCH = 4.0
+_SHORTEST_SEGMENT_S = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def merge_chunk(
     chunk = _smoothed(chunk, options)
     curve, stretch = _fitting_curve(chunk, seam_ns, due_s, limits, options)
     if previous is not None:
-        head = previous.window(now_ns, seam_ns)
+        head = without_short_segments(previous.window(now_ns, seam_ns), _SHORTEST_SEGMENT_S)
         curve = head.then(_joined(previous, curve, limits, options))
     return Merged(curve, dropped, stretch)
 
@@ -142,7 +143,9 @@ def _fitting_curve(
     too_fast = np.flatnonzero(discrete & (excess > 1.0))
     if len(too_fast) > 0:
         curve = _with_steps(curve, times_s - times_s[0], rows, too_fast, limits)
-    return curve.window(seam_ns, StampNs(curve.end_ns)), stretch
+    # A row may be due a microsecond after the seam; rounding would be its jerk.
+    due = curve.window(seam_ns, StampNs(curve.end_ns))
+    return without_short_segments(due, _SHORTEST_SEGMENT_S), stretch
 
 
 def _row_times(chunk: ActionChunk, seam_ns: StampNs, delay_s: float) -> FloatArray:

@@ -17,6 +17,11 @@ class Policy(Protocol):
         """Who commands, `policy:<name>@<hash8>`."""
         ...
 
+    @property
+    def graph_s(self) -> float:
+        """Time the last inference spent inside its graphs [s]."""
+        ...
+
     def reset(self) -> None:
         """Forget everything seen so far; called before the policy takes over the arm."""
         ...

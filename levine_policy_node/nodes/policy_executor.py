@@ -75,6 +75,9 @@ class PolicyExecutor(ManagedNode):
         self._store = FrameStore() if store is None else store
         self._inference_s = RollingPercentiles()
         self._age_s = RollingPercentiles()
+        self._frame_to_chunk_s = RollingPercentiles()
+        self._overhead_s = RollingPercentiles()
+        self._frame_ns = self._asked_ns = steady_now()
         self._observation_log = EdgeLog(self, "observations are complete again")
         self._inference_log = EdgeLog(self, "inference works again")
         self._joint_log = EdgeLog(self, "joint states are good again")
@@ -192,6 +195,7 @@ class PolicyExecutor(ManagedNode):
 
     def _on_new_frame(self, stamp_ns: StampNs) -> None:
         """Wake the node if a frame may be the one waited for; in the thread of the camera."""
+        self._frame_ns = steady_now()
         if self._worker.idle and self._replanner.is_due(stamp_ns):
             self._frame_guard.trigger()
             wake()
@@ -223,6 +227,7 @@ class PolicyExecutor(ManagedNode):
         self._be_patient(_PATIENCE_S)
         if found is not None:
             self._age_s.add(seconds(now_ns - found.stamp_ns))
+            self._asked_ns = self._frame_ns
             self._worker.submit(InferenceRequest(found, self._epoch))
 
     def _be_patient(self, patience_s: float) -> None:
@@ -245,6 +250,9 @@ class PolicyExecutor(ManagedNode):
         self._inference_log.fine()
         tag = f"{result.chunk.source}#{self._epoch}"
         self._publish_chunk(replace(result.chunk, source=tag))
+        took_s = seconds(steady_now() - self._asked_ns)
+        self._frame_to_chunk_s.add(took_s)
+        self._overhead_s.add(took_s - result.graph_s)
 
     def _publish_chunk(self, chunk: ActionChunk) -> None:
         playing = self._mode == POLICY_MODE
@@ -265,6 +273,8 @@ class PolicyExecutor(ManagedNode):
             "inferences": self._worker.completed,
             "inference_ms_p50": self._inference_s.percentile(50) * 1e3,
             "inference_ms_p99": self._inference_s.percentile(99) * 1e3,
+            "frame_to_chunk_ms_p50": self._frame_to_chunk_s.percentile(50) * 1e3,
+            "overhead_ms_p50": self._overhead_s.percentile(50) * 1e3,
             "observation_age_ms_p50": self._age_s.percentile(50) * 1e3,
             "observation_age_ms_p99": self._age_s.percentile(99) * 1e3,
             "chunks": counts.chunks,

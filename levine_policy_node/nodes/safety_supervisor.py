@@ -23,11 +23,12 @@ from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
 from levine_policy_node.core.acts import prepare_chunk
-from levine_policy_node.core.modes import MOVING, Event
+from levine_policy_node.core.modes import MOVING, Event, Mode
+from levine_policy_node.core.statistics import RollingPercentiles
 from levine_policy_node.core.supervision import Chunk, Decision, SupervisorOptions, SupervisorState
 from levine_policy_node.core.supervisor import step
 from levine_policy_node.core.timeline import Timeline
-from levine_policy_node.core.units import StampNs, SteadyNs
+from levine_policy_node.core.units import StampNs, SteadyNs, seconds
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import steady_now
@@ -125,6 +126,7 @@ class SafetySupervisor(Node):
         for name, act in _TRIGGERS.items():
             self.create_service(Trigger, f"supervisor/{name}", self._trigger(act))
         self.create_service(SetBool, "supervisor/takeover", self._on_takeover)
+        self._chunk_to_command_s = RollingPercentiles()
         self._gaps = GapStatistics(1.0 / p.control_rate_hz)
         self.failed = False
         self._loop = DeadlineLoop(1.0 / p.control_rate_hz, self._tick, self._on_loop_failure)
@@ -159,8 +161,12 @@ class SafetySupervisor(Node):
             # The thread was held up: the controller has played on, so decide from the present.
             now_ns = steady_now()
             state, decision = step(self._state, now_ns, inputs, self._options)
-        self._state = state
+        known, self._state = self._state.reference, state
         self._send(decision)
+        chunk = state.reference
+        if decision.mode.mode is Mode.POLICY and chunk is not None and chunk is not known:
+            # A chunk that continues the one before it starts when it was merged.
+            self._chunk_to_command_s.add(seconds(steady_now() - chunk.start_ns))
         for reply in decision.replies:
             self._requests.reply(reply)
         if decision.mode.mode in MOVING:
@@ -232,6 +238,7 @@ class SafetySupervisor(Node):
             "tick_lateness_ms_p50": f"{report.lateness_p50_ms:.3f}",
             "tick_lateness_ms_p99": f"{report.lateness_p99_ms:.3f}",
             "tick_lateness_ms_max": f"{report.lateness_max_ms:.3f}",
+            "chunk_to_command_ms_p50": f"{self._chunk_to_command_s.percentile(50) * 1e3:.3f}",
             "command_gap_ms_max": f"{self._gaps.max_ms():.3f}",
             "command_gaps_over_3_periods": str(self._gaps.over_three_periods()),
             "command_jitter_ms_p99": f"{self._gaps.jitter_p99_ms():.3f}",

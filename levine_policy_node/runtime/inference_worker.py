@@ -40,6 +40,7 @@ class InferenceResult:
         epoch: Of the request.
         observed_ns: Reference time of the observation, on the ROS clock.
         duration_s: Time the inference took [s].
+        graph_s: How much of it was spent inside the graphs [s].
         chunk: The policy's output, or None.
         error: Why there is no chunk, or "".
     """
@@ -47,6 +48,7 @@ class InferenceResult:
     epoch: int
     observed_ns: StampNs
     duration_s: float
+    graph_s: float = 0.0
     chunk: ActionChunk | None = None
     error: str = ""
 
@@ -144,6 +146,7 @@ class InferenceWorker:
                 epoch=request.epoch,
                 observed_ns=request.observation.stamp_ns,
                 duration_s=self._last_duration_s,
+                graph_s=self._policy.graph_s,
                 chunk=chunk,
                 error=problem,
             )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -84,6 +85,11 @@ class OnnxPolicy:
         """Who commands, `policy:<name>@<hash8>`."""
         return self.bundle.source
 
+    @property
+    def graph_s(self) -> float:
+        """Time the last inference spent in ONNX Runtime [s]."""
+        return self._graphs.spent_s
+
     def reset(self) -> None:
         """Nothing to forget: the supported kinds have no memory."""
 
@@ -94,6 +100,7 @@ class OnnxPolicy:
     def infer(self, observation: Observation) -> ActionChunk:
         """Predict joint targets; see `Policy.infer`."""
         document = self.bundle.document
+        self._graphs.spent_s = 0.0
         actions = self._decoder.decode(self._graphs, self._preprocessor.tensors(observation))
         if not np.all(np.isfinite(actions)):
             raise InferenceError(f"{self.source}: the output is not finite")
@@ -181,12 +188,14 @@ class _OnnxGraphs:
         self.session = _session(bundle, name, options)
         self._outputs: list[str] = [value.name for value in self.session.get_outputs()]
         self._watchdog = RunWatchdog(options.timeout_s)
+        self.spent_s = 0.0
 
     def run(self, role: str, inputs: Tensors) -> Tensors:
         """Run one graph once; see `Graphs.run`."""
         del role  # one graph until a decoder needs more
         limits = ort.RunOptions()
         values: list[npt.NDArray[Any]]
+        begin_s = time.perf_counter()
         try:
             with self._watchdog.guard(lambda: setattr(limits, "terminate", True)):
                 values = self.session.run(self._outputs, dict(inputs), limits)
@@ -196,6 +205,7 @@ class _OnnxGraphs:
                     f"{self.file}: ran longer than {self._timeout_s} s"
                 ) from error
             raise InferenceError(f"{self.file}: {' '.join(str(error).split())[:300]}") from error
+        self.spent_s += time.perf_counter() - begin_s
         return dict(zip(self._outputs, values, strict=True))
 
     def close(self) -> None:

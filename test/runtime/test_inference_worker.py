@@ -23,6 +23,7 @@ class ScriptedPolicy:
     """Does what the test says, in the worker's thread."""
 
     source = "policy:scripted@00000000"
+    graph_s = 0.0
 
     def __init__(self):
         self.gate = threading.Event()
