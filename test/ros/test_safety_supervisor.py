@@ -43,8 +43,8 @@ def bench(shared: Bench) -> Bench:
 def test_the_shipped_parameter_file_sets_every_parameter():
     document = yaml.safe_load(PARAMETERS.read_text())
     given = document["/**/safety_supervisor"]["ros__parameters"]
-    fields = {f.name for f in dataclasses.fields(SafetySupervisorParameters)}
-    assert set(given) == fields - {"robot"}
+    fields = dataclasses.fields(SafetySupervisorParameters)
+    assert set(given) == {f.name for f in fields if f.default is dataclasses.MISSING} - {"robot"}
 
 
 def test_arm_engage_follow_pause_resume_home_disarm(bench):
@@ -65,13 +65,15 @@ def test_arm_engage_follow_pause_resume_home_disarm(bench):
     bench.until("POLICY")
     bench.must("pause")
     bench.until("PAUSED")
-    bench.must("home")
-    bench.until("HUMAN")
-    bench.until("PAUSED")
-    bench.spin_until(
-        lambda: np.allclose(bench.script.position, ROBOT.home_position(), atol=1e-6),
-        "the home pose",
-    )
+    for _ in range(5):
+        # A machine that is held up stops the arm on its way; a person would ask again.
+        bench.must("home")
+        bench.until("HUMAN")
+        bench.until("PAUSED")
+        bench.spin_until(lambda: bench.speed() == 0.0, "a standing arm")
+        if np.allclose(bench.script.position, ROBOT.home_position(), atol=1e-6):
+            break
+    assert np.allclose(bench.script.position, ROBOT.home_position(), atol=1e-6)
     bench.must("disarm")
     bench.until("DISARMED")
     bench.assert_all_windows_are_abandon_safe()
