@@ -97,6 +97,27 @@ def excess_segments(timeline: Timeline[ClockNs], limits: JointLimits) -> list[Ex
     if len(timeline.times_s) == 1:
         broken = _not_finite(timeline)
         return [broken] if broken is not None else _standing_excess(timeline, limits)
+    bad, reach = _reach(timeline, limits)
+    if len(bad) == 0:
+        return []
+    broken = _not_finite(timeline)
+    if broken is not None:
+        return [broken]
+    return [
+        _describe(int(segment), reach[:, i], limits)
+        for i, segment in enumerate(bad)
+        if reach[:, i].max() > 1.0
+    ]
+
+
+def joints_too_fast(timeline: Timeline[ClockNs], limits: JointLimits) -> np.ndarray:
+    """Mask (J,) of the joints that break a velocity, acceleration or jerk limit, or NaN."""
+    _, reach = _reach(timeline, limits)
+    return np.asarray(~(reach[1:] <= 1.0).all(axis=(0, 1)))
+
+
+def _reach(timeline: Timeline[ClockNs], limits: JointLimits) -> tuple[np.ndarray, FloatArray]:
+    """Segments (N,) that may break a limit, and how far (4, N, J) they reach of each, at most."""
     times = timeline.times_s
     spans = times[1:] - times[:-1]
     ends = _segment_ends(timeline, spans)
@@ -107,12 +128,9 @@ def excess_segments(timeline: Timeline[ClockNs], limits: JointLimits) -> list[Ex
     reach = np.maximum.reduceat(np.abs(points), _FIRST_ROWS, axis=0)
     # Written so that NaN counts as outside.
     inside = reach <= half
-    if inside.all():
-        return []
-    broken = _not_finite(timeline)
-    if broken is not None:
-        return [broken]
     bad = np.flatnonzero(~inside.all(axis=(0, 2)))
+    if len(bad) == 0:
+        return bad, np.zeros((4, 0, len(limits.names)))
     # The first and last control points lie on the curve: beyond the limit there, nothing is left
     # to find out by splitting.
     on_curve = [np.abs(points[[r.start, r.stop - 1]][:, bad]).max(axis=0) for r in _KIND_ROWS]
@@ -123,11 +141,7 @@ def excess_segments(timeline: Timeline[ClockNs], limits: JointLimits) -> list[Ex
         if len(at) > 0:
             split = np.abs(_split(points[rows][:, at], _SPLITS))
             close[kind, doubtful] = split.max(axis=(0, 1)) / half[kind, at]
-    return [
-        _describe(int(segment), close[:, i], limits)
-        for i, segment in enumerate(bad)
-        if close[:, i].max() > 1.0
-    ]
+    return bad, close
 
 
 def _not_finite(timeline: Timeline[ClockNs]) -> Excess | None:
