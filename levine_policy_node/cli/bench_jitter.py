@@ -48,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
     if options.docs is not None:
         text = (
             "## Punctuality of commands\n\n"
-            f"```\nlevine bench jitter --docs {options.docs}\n```\n\n"
+            f"```\nlevine bench jitter --duration-s {options.duration_s:g} --docs {options.docs}\n"
+            "```\n\n"
             "Time between two commands of the supervisor while two cameras, inference and the "
             "recorder run, beside an rclpy timer of the same rate in the process that infers, in "
             "the same run: 99th percentile of the distance from the period, and gaps. Run on "
