@@ -29,6 +29,7 @@ Provider = Literal["cpu", "cuda"]
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 _WARM_UP_RUNS = 3
+_FROM_MEMORY = "add_external_initializers_from_files_in_memory"
 
 # The package has no type information; what comes out of it is given a type where it is used.
 ort = cast("Any", onnxruntime)
@@ -233,12 +234,21 @@ def _session(bundle: Bundle, name: str, options: OnnxOptions) -> Any:
     settings.add_session_config_entry("session.set_denormal_as_zero", "1")
     if options.provider != "cpu":
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    file = str(bundle.path / name)
     others = {other: data for other, data in bundle.files.items() if other != name}
     if others:
-        settings.add_external_initializers_from_files_in_memory(
+        # Not in the last ONNX Runtime for Python 3.10.
+        if not hasattr(settings, _FROM_MEMORY):
+            raise BundleError(
+                file,
+                "",
+                f"has weights in other files, which ONNX Runtime {ort.__version__} cannot read "
+                "from memory",
+                "Use a newer ONNX Runtime, or export the graph as one file",
+            )
+        getattr(settings, _FROM_MEMORY)(
             list(others), list(others.values()), [len(data) for data in others.values()]
         )
-    file = str(bundle.path / name)
     try:
         session = ort.InferenceSession(bundle.files[name], settings, providers=[provider])
     except _ORT_ERRORS as error:
