@@ -17,7 +17,6 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
@@ -27,6 +26,7 @@ from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.units import FloatArray
 from levine_policy_node.errors import ConfigError, UnknownNameError
 from levine_policy_node.resources import share_directory
+from levine_policy_node.strict_model import Strict
 
 LimitName = Literal["position", "velocity", "acceleration", "jerk", "effort"]
 Text = Annotated[str, Field(min_length=1)]
@@ -46,11 +46,7 @@ def _relative_name(name: str) -> str:
 RelativeName = Annotated[str, AfterValidator(_relative_name)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Joint(_Strict):
+class Joint(Strict):
     """One joint and its limits, in [rad] and [s] (metres for a prismatic joint)."""
 
     position: tuple[float, float] = Field(strict=False)
@@ -76,7 +72,7 @@ class Joint(_Strict):
         return self
 
 
-class Controller(_Strict):
+class Controller(Strict):
     """The ros2_control controller that moves the joints."""
 
     type: Literal["joint_trajectory", "forward_command"]
@@ -84,7 +80,7 @@ class Controller(_Strict):
     actuation_delay_s: float = Field(default=0.0, ge=0, le=1.0)
 
 
-class CameraStream(_Strict):
+class CameraStream(Strict):
     """One camera: where its frames come from and how late their stamps are."""
 
     topic: RelativeName | None = None
@@ -102,7 +98,7 @@ class CameraStream(_Strict):
         return self
 
 
-class Robot(_Strict):
+class Robot(Strict):
     """A validated robot file.
 
     Attributes:

@@ -16,11 +16,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.client import Client
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from levine_policy_node.core.chirp import Chirp, fitting_amplitude
@@ -30,40 +26,33 @@ from levine_policy_node.robot import Robot
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import ros_now, stamp_to_msg, steady_now
 from levine_policy_node.ros.motion_recorder import MotionRecorder, Recording
+from levine_policy_node.ros.operator_client import CALL_TIMEOUT_S, LATCHED_MODES, OperatorClient
 
 SOURCE = "operator:calibrate"
 
 _TARGET_PERIOD_S = 0.02
 _READY_TIMEOUT_S = 20.0
 _STEP_TIMEOUT_S = 5.0
-_CALL_TIMEOUT_S = 5.0
 _BEFORE_S = 0.7
 # The arm comes to rest, and frames come late by up to the longest delay that is searched.
 _AFTER_S = 1.5
 _ATTEMPTS = 5
-_LATCHED = frozenset({"PSTOP", "FAULT", "ESTOP"})
-_RESTING = frozenset({"INIT", "DISARMED", "ARMED", "PAUSED"}) | _LATCHED
+_RESTING = frozenset({"INIT", "DISARMED", "ARMED", "PAUSED"}) | LATCHED_MODES
 
 
 class CalibrationError(LevineError, RuntimeError):
     """The running graph did not do what the calibration needed."""
 
 
-class Calibration:
+class Calibration(OperatorClient):
     """A client of the running graph that plays the operator."""
 
     def __init__(self, robot: Robot, cameras: Sequence[str], namespace: str = "") -> None:
-        self._robot = robot
-        self.context = Context()
-        self.context.init()
-        self.node = node = Node("calibrate", namespace=namespace, context=self.context)
-        self._executor = SingleThreadedExecutor(context=self.context)
-        self._executor.add_node(node)
-        self.mode = ""
+        super().__init__("calibrate", namespace)
+        self._robot, node = robot, self.node
         self._cause, self._gravity = "", DiagnosticStatus.OK
         self._wanted: Callable[[SteadyNs], FloatArray] | None = None
         self._recorder = MotionRecorder(node, robot, cameras)
-        node.create_subscription(String, "supervisor/mode", self._on_mode, qos.MODE)
         node.create_subscription(DiagnosticArray, "supervisor/events", self._on_events, qos.EVENTS)
         self._target = node.create_publisher(JointState, "operator/target", qos.COMMAND)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -73,12 +62,6 @@ class Calibration:
             for name in ("arm", "disarm", "pause")
         }
         self._clients["takeover"] = node.create_client(SetBool, "supervisor/takeover")
-
-    def close(self) -> None:
-        """Leave the graph."""
-        self._executor.shutdown()
-        self.node.destroy_node()
-        self.context.try_shutdown()
 
     def wait_ready(self) -> None:
         """Wait until the supervisor, the joint states and every camera are there.
@@ -96,12 +79,12 @@ class Calibration:
             mode = [] if self.mode else ["supervisor/mode"]
             return services + mode + self._recorder.missing()
 
-        if not self._spin_until(lambda: not missing(), _READY_TIMEOUT_S):
+        if not self.spin_until(lambda: not missing(), _READY_TIMEOUT_S):
             raise CalibrationError(
                 f"not there after {_READY_TIMEOUT_S:.0f} s: {', '.join(missing())}. Is the robot "
                 "running (levine up), in this ROS_DOMAIN_ID and namespace?"
             )
-        if not self._spin_until(lambda: self.mode == "DISARMED", _STEP_TIMEOUT_S):
+        if not self.spin_until(lambda: self.mode == "DISARMED", _STEP_TIMEOUT_S):
             raise CalibrationError(
                 f"the supervisor is in {self.mode}; a calibration begins from DISARMED"
             )
@@ -135,7 +118,7 @@ class Calibration:
         try:
             self._reach("ARMED", "DISARMED", "arm")
             commanded = self._recorder.commanded.values
-            if not self._spin_until(lambda: bool(commanded), _STEP_TIMEOUT_S):
+            if not self.spin_until(lambda: bool(commanded), _STEP_TIMEOUT_S):
                 raise CalibrationError("the supervisor is armed and commands nothing")
             # From what is commanded and not from what is measured, so that nothing jumps.
             pose = commanded[-1]
@@ -165,20 +148,20 @@ class Calibration:
             return pose + only * chirp.offset(seconds(now_ns - begin_ns) - _BEFORE_S)
 
         self._wanted = wanted
-        self._spin_until(lambda: self.mode != "HUMAN", _BEFORE_S + chirp.duration_s + _AFTER_S)
+        self.spin_until(lambda: self.mode != "HUMAN", _BEFORE_S + chirp.duration_s + _AFTER_S)
         return self.mode == "HUMAN"
 
     def _stand_down(self) -> None:
         """Whatever happened: bring the arm to rest and disarm it."""
         if self.mode == "HUMAN":
             self._call("pause")
-        self._spin_until(lambda: self.mode in _RESTING, _STEP_TIMEOUT_S)
+        self.spin_until(lambda: self.mode in _RESTING, _STEP_TIMEOUT_S)
         self._wanted = None
         if self.mode in {"ARMED", "PAUSED"}:
             self._call("disarm")
-        if not self._spin_until(lambda: self.mode in {"DISARMED"} | _LATCHED, _STEP_TIMEOUT_S):
+        if not self.spin_until(lambda: self.mode in {"DISARMED"} | LATCHED_MODES, _STEP_TIMEOUT_S):
             raise CalibrationError(f"the supervisor did not disarm; it is in {self.mode}")
-        if self.mode in _LATCHED:
+        if self.mode in LATCHED_MODES:
             raise CalibrationError(
                 f"the supervisor stopped the arm ({self.mode}): {self._cause}. Find out why, "
                 "then call supervisor/reset"
@@ -193,31 +176,22 @@ class Calibration:
         reason = ""
         deadline = time.monotonic() + _STEP_TIMEOUT_S
         while self.mode != wanted:
-            if time.monotonic() > deadline or self.mode in _LATCHED:
+            if time.monotonic() > deadline or self.mode in LATCHED_MODES:
                 why = reason or self._cause or f"the mode is {self.mode}"
                 raise CalibrationError(f"supervisor/{act} did not lead to {wanted}: {why}")
             if self.mode == before:
                 reason = self._call(act)
-            self._spin_until(lambda: self.mode == wanted, 0.1)
+            self.spin_until(lambda: self.mode == wanted, 0.1)
 
     def _call(self, act: str) -> str:
         """Call one of the supervisor's services; returns why it was refused, or ""."""
         request = SetBool.Request(data=True) if act == "takeover" else Trigger.Request()
         future = self._clients[act].call_async(request)
-        self._spin_until(future.done, _CALL_TIMEOUT_S)
+        self.spin_until(future.done, CALL_TIMEOUT_S)
         reply = future.result() if future.done() else None
         if reply is None:
-            return f"no reply within {_CALL_TIMEOUT_S:.0f} s"
+            return f"no reply within {CALL_TIMEOUT_S:.0f} s"
         return "" if reply.success else str(reply.message)
-
-    def _spin_until(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        deadline = time.monotonic() + timeout_s
-        while not done():
-            left_s = deadline - time.monotonic()
-            if left_s <= 0.0:
-                return False
-            self._executor.spin_once(timeout_sec=min(left_s, 0.05))
-        return True
 
     def _publish_target(self) -> None:
         if self._wanted is None:
@@ -228,9 +202,6 @@ class Calibration:
         message.name = list(self._robot.joint_names)
         message.position = self._wanted(steady_now()).tolist()
         self._target.publish(message)
-
-    def _on_mode(self, message: String) -> None:
-        self.mode = message.data
 
     def _on_events(self, message: DiagnosticArray) -> None:
         for status in message.status:

@@ -20,11 +20,20 @@ EXIT_OK = 0
 EXIT_USAGE = 2
 
 
-def run(factory: Callable[[], Sequence[Node]], argv: list[str] | None = None) -> int:
+def _spin(nodes: Sequence[Node], stop: threading.Event) -> None:
+    Spinner(nodes).spin(stop)
+
+
+def run(
+    factory: Callable[[], Sequence[Node]],
+    argv: list[str] | None = None,
+    spin: Callable[[Sequence[Node], threading.Event], None] = _spin,
+) -> int:
     """Create nodes, spin them in one thread until SIGINT or SIGTERM, and clean up.
 
     `factory` is called after rclpy is initialised; a node may define `close()`, which is called
-    before it is destroyed. A `LevineError` ends the process with one line and exit code 2.
+    before it is destroyed. `spin` runs the nodes' callbacks until the event is set. A
+    `LevineError` ends the process with one line and exit code 2.
 
     Returns:
         The process exit code.
@@ -38,7 +47,7 @@ def run(factory: Callable[[], Sequence[Node]], argv: list[str] | None = None) ->
         nodes = factory()
         # Shutting the context down to end the spinning would pull the publishers from under the
         # nodes' threads, so it is told to stop.
-        Spinner(nodes).spin(stop)
+        spin(nodes, stop)
     except ExternalShutdownException:
         pass
     except LevineError as error:

@@ -16,45 +16,35 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.client import Client
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from levine_policy_node.core.success_rate import EpisodeResult
 from levine_policy_node.errors import LevineError
 from levine_policy_node.ros import qos
+from levine_policy_node.ros.operator_client import CALL_TIMEOUT_S, LATCHED_MODES, OperatorClient
 
 READY_TIMEOUT_S = 30.0
-CALL_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 15.0
 RESTING_MODES = frozenset({"DISARMED", "ARMED", "PAUSED"})
 RESUMABLE_MODES = frozenset({"PAUSED", "PSTOP", "DISARMED"})
 MAX_STOPS = 5
-LATCHED_MODES = frozenset({"PSTOP", "FAULT", "ESTOP"})
 
 
 class RolloutError(LevineError, RuntimeError):
     """The running graph did not do what the rollout needed."""
 
 
-class Rollout:
+class Rollout(OperatorClient):
     """A client of the running graph; create it after the processes were started."""
 
     def __init__(self, namespace: str = "", *, recorder: bool = True) -> None:
-        self.context = Context()
-        self.context.init()
-        self.node = Node("rollout", namespace=namespace, context=self.context)
-        self._executor = SingleThreadedExecutor(context=self.context)
-        self._executor.add_node(self.node)
+        super().__init__("rollout", namespace)
         self._recorder = recorder
-        self.mode = ""
         self.episode: dict[str, Any] = {}
         self.diagnostics: dict[str, dict[str, str]] = {}
         self._cause = ""
         node = self.node
-        node.create_subscription(String, "supervisor/mode", self._on_mode, qos.MODE)
         node.create_subscription(String, "sim/episode", self._on_episode, qos.TICKS)
         node.create_subscription(DiagnosticArray, "supervisor/events", self._on_events, qos.EVENTS)
         node.create_subscription(
@@ -72,22 +62,6 @@ class Rollout:
         self._seeds: dict[str, Client] = {
             name: node.create_client(SetParameters, f"{name}/set_parameters") for name in seeded
         }
-
-    def close(self) -> None:
-        """Leave the graph."""
-        self._executor.shutdown()
-        self.node.destroy_node()
-        self.context.try_shutdown()
-
-    def spin_until(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Handle messages until `done()` or the time-out; returns `done()`."""
-        deadline = time.monotonic() + timeout_s
-        while not done():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            self._executor.spin_once(timeout_sec=min(left, 0.05))
-        return True
 
     def wait_ready(self, alive: Callable[[], None]) -> None:
         """Wait until every service and the first messages are there.
@@ -237,9 +211,6 @@ class Rollout:
 
     def _scene_time_s(self) -> float:
         return float(self.episode.get("time_s", 0.0))
-
-    def _on_mode(self, message: String) -> None:
-        self.mode = message.data
 
     def _on_events(self, message: DiagnosticArray) -> None:
         for status in message.status:

@@ -19,7 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from levine_policy_node.runtime.image_schema import ImageSpec, Positive, Strict
+from levine_policy_node.runtime.image_schema import ImageSpec, Positive
+from levine_policy_node.strict_model import Strict
 
 
 def _inside(name: str) -> str:

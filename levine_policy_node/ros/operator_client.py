@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every program that plays the operator needs: a node of its own, and the mode."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from std_msgs.msg import String
+
+from levine_policy_node.ros import qos
+
+CALL_TIMEOUT_S = 5.0
+LATCHED_MODES = frozenset({"PSTOP", "FAULT", "ESTOP"})
+
+
+class OperatorClient:
+    """A node in a context of its own, spun only while something is waited for.
+
+    Attributes:
+        node: For publishers, subscriptions and clients.
+        mode: The supervisor's mode, "" before it was heard.
+    """
+
+    def __init__(self, name: str, namespace: str = "") -> None:
+        self.context = Context()
+        self.context.init()
+        self.node = Node(name, namespace=namespace, context=self.context)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self.mode = ""
+        self.node.create_subscription(String, "supervisor/mode", self._on_mode, qos.MODE)
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def spin_until(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Handle messages until `done()` or the time-out; returns `done()`."""
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            left_s = deadline - time.monotonic()
+            if left_s <= 0.0:
+                return False
+            self._executor.spin_once(timeout_sec=min(left_s, 0.05))
+        return True
+
+    def _on_mode(self, message: String) -> None:
+        self.mode = message.data
