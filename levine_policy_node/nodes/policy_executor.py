@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run a policy: align, infer, place, merge, publish.
 
-Callbacks only move values; the policy runs in a worker thread. In `policy_runtime` frames come
-from the store that `camera_ingest` fills. As a process of its own the node subscribes to the
-cameras itself: to the drivers' topics, and to `camera/<name>/image` for cameras that a
-`camera_ingest` elsewhere reads from devices.
+Whoever brings the frame that was waited for asks for the inference, and the inference thread
+places and publishes the chunk: no hand-over to another thread delays either. Callbacks only move
+values. In `policy_runtime` frames come from the store that `camera_ingest` fills. As a process of
+its own the node subscribes to the cameras itself: to the drivers' topics, and to
+`camera/<name>/image` for cameras that a `camera_ingest` elsewhere reads from devices.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -17,7 +19,6 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.guard_condition import GuardCondition
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String, UInt64
 from trajectory_msgs.msg import JointTrajectory
@@ -28,6 +29,7 @@ from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.observation import JointSample
 from levine_policy_node.core.placement import ChunkPlacer
 from levine_policy_node.core.statistics import RollingPercentiles
+from levine_policy_node.core.trajectory_message import trajectory_bytes
 from levine_policy_node.core.units import StampNs, nanoseconds, seconds
 from levine_policy_node.nodes.policy_setup import (
     PolicyExecutorParameters,
@@ -46,11 +48,13 @@ from levine_policy_node.ros.messages import (
     MessageError,
     action_chunk_to_msg,
     by_name,
-    timeline_to_msg,
 )
 from levine_policy_node.ros.parameters import load_parameters
-from levine_policy_node.ros.spin import wake
-from levine_policy_node.runtime.inference_worker import InferenceRequest, InferenceWorker
+from levine_policy_node.runtime.inference_worker import (
+    InferenceRequest,
+    InferenceResult,
+    InferenceWorker,
+)
 from levine_policy_node.runtime.merge_choice import merge_remarks
 
 POLICY_MODE = "POLICY"
@@ -86,6 +90,9 @@ class PolicyExecutor(ManagedNode):
         self._patient_until_ns = 0
         self._mode = ""
         self._epoch = 1
+        # Held while an observation is chosen, and while a chunk is placed; never both at once.
+        self._planning = threading.Lock()
+        self._placing = threading.Lock()
         self.cameras: tuple[str, ...] = ()
 
     def setup(self) -> None:
@@ -101,7 +108,7 @@ class PolicyExecutor(ManagedNode):
         self._placer = ChunkPlacer(loaded.robot.limits(), merge)
         self._create_outputs()
         self._create_inputs()
-        self._worker = InferenceWorker(loaded.policy, self._on_worker_done)
+        self._worker = InferenceWorker(loaded.policy, self._on_result)
         self._release.append(self._worker.close)
         self.get_logger().info(
             f"{loaded.bundle.source} for {loaded.robot.name}, every {loaded.bundle.replan_s:g} s, "
@@ -132,8 +139,6 @@ class PolicyExecutor(ManagedNode):
         self._diagnostics = self._publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
 
     def _create_inputs(self) -> None:
-        self._frame_guard = self._guard_condition(self._plan)
-        self._result_guard = self._guard_condition(self._on_result)
         for subscription in (
             self.create_subscription(
                 JointState, "joint_states", self._on_joint_state, qos.JOINT_STATE_IN
@@ -159,11 +164,6 @@ class PolicyExecutor(ManagedNode):
         self._release.append(lambda: self.destroy_lifecycle_publisher(publisher))
         return publisher
 
-    def _guard_condition(self, callback: Callable[[], None]) -> GuardCondition:
-        guard = self.create_guard_condition(callback)
-        self._release.append(lambda: self.destroy_guard_condition(guard))
-        return guard
-
     def _on_joint_state(self, message: JointState) -> None:
         wanted = self._robot.joint_names
         names = cast("Sequence[str]", message.name)
@@ -184,21 +184,22 @@ class PolicyExecutor(ManagedNode):
 
     def _on_mode(self, message: String) -> None:
         entered = message.data == POLICY_MODE and self._mode != POLICY_MODE
-        if message.data != self._mode:
-            self._placer.reset()
-        self._mode = message.data
+        with self._placing:
+            if message.data != self._mode:
+                self._placer.reset()
+            self._mode = message.data
+            if entered:
+                # What was inferred before belongs to another situation: start from the present.
+                self._epoch += 1
         if entered:
-            # What was inferred before belongs to another situation: start from the present.
-            self._epoch += 1
             self._replanner.restart()
             self._plan()
 
     def _on_new_frame(self, stamp_ns: StampNs) -> None:
-        """Wake the node if a frame may be the one waited for; in the thread of the camera."""
+        """Infer if this may be the frame waited for; in the thread of the camera."""
         self._frame_ns = steady_now()
         if self._worker.idle and self._replanner.is_due(stamp_ns):
-            self._frame_guard.trigger()
-            wake()
+            self._plan()
 
     def _on_tick(self) -> None:
         if self._worker.failure is not None:
@@ -208,14 +209,19 @@ class PolicyExecutor(ManagedNode):
             return
         if self._worker.alive and self._worker.longest_s() <= self.parameters.inference_timeout_s:
             self._heartbeat.publish(UInt64(data=self._worker.completed))
-        if self._placer.starves(ros_now(self)):
+        with self._placing:
+            starves = self._placer.starves(ros_now(self))
+        if starves:
             self.get_logger().warning("starved: the timeline ended before a new chunk came")
         self._plan()
 
     def _plan(self) -> None:
         """Ask for an inference if one is due and there is an observation for it."""
-        if not self._active or not self._worker.idle:
-            return
+        with self._planning:
+            if self._active and self._worker.idle:
+                self._observe()
+
+    def _observe(self) -> None:
         now_ns = ros_now(self)
         found = self._replanner.observe(now_ns)
         if isinstance(found, StreamFault):
@@ -234,27 +240,25 @@ class PolicyExecutor(ManagedNode):
         """Say nothing of missing observations for this long."""
         self._patient_until_ns = steady_now() + nanoseconds(patience_s)
 
-    def _on_worker_done(self) -> None:
-        """Wake the node for a result; in the worker's thread."""
-        self._result_guard.trigger()
-        wake()
+    def _on_result(self, result: InferenceResult) -> None:
+        """Place and publish the chunk; in the inference thread."""
+        with self._placing:
+            if not self._active or result.epoch != self._epoch:
+                return
+            self._inference_s.add(result.duration_s)
+            if result.chunk is None:
+                self._inference_log.problem("inference", f"no chunk: {result.error}")
+                return
+            self._inference_log.fine()
+            tag = f"{result.chunk.source}#{self._epoch}"
+            chunk = replace(result.chunk, source=tag)
+            self._publish_timeline(chunk)
+            took_s = seconds(steady_now() - self._asked_ns)
+            self._frame_to_chunk_s.add(took_s)
+            self._overhead_s.add(took_s - result.graph_s)
+            self._raw.publish(action_chunk_to_msg(chunk))
 
-    def _on_result(self) -> None:
-        result = self._worker.results.take()
-        if result is None or not self._active or result.epoch != self._epoch:
-            return
-        self._inference_s.add(result.duration_s)
-        if result.chunk is None:
-            self._inference_log.problem("inference", f"no chunk: {result.error}")
-            return
-        self._inference_log.fine()
-        tag = f"{result.chunk.source}#{self._epoch}"
-        self._publish_chunk(replace(result.chunk, source=tag))
-        took_s = seconds(steady_now() - self._asked_ns)
-        self._frame_to_chunk_s.add(took_s)
-        self._overhead_s.add(took_s - result.graph_s)
-
-    def _publish_chunk(self, chunk: ActionChunk) -> None:
+    def _publish_timeline(self, chunk: ActionChunk) -> None:
         playing = self._mode == POLICY_MODE
         merged = self._placer.place(chunk, ros_now(self), playing=playing)
         if merged is None:
@@ -263,8 +267,7 @@ class PolicyExecutor(ManagedNode):
                 throttle_duration_sec=5.0,
             )
         else:
-            self._chunks.publish(timeline_to_msg(merged.timeline))
-        self._raw.publish(action_chunk_to_msg(chunk))
+            self._chunks.publish(trajectory_bytes(merged.timeline))
 
     def _on_second(self) -> None:
         counts = self._placer.counts

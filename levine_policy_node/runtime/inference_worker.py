@@ -61,11 +61,10 @@ class InferenceWorker:
 
     Args:
         policy: Used by the thread only, until `close` returns.
-        on_result: Called in the thread after each result.
+        on_result: Called in the thread with each result; the worker is idle once it has returned.
     """
 
-    def __init__(self, policy: Policy, on_result: Callable[[], None]) -> None:
-        self.results: Latest[InferenceResult] = Latest()
+    def __init__(self, policy: Policy, on_result: Callable[[InferenceResult], None]) -> None:
         self.failure: Exception | None = None
         self._policy = policy
         self._on_result = on_result
@@ -86,7 +85,7 @@ class InferenceWorker:
 
     @property
     def idle(self) -> bool:
-        """Whether no request is waiting or running."""
+        """Whether no request is waiting or running, and every result was handed over."""
         return not self._unserved
 
     @property
@@ -123,7 +122,6 @@ class InferenceWorker:
                     self._serve(request)
         except Exception as error:  # noqa: BLE001  the owner re-raises it in its own thread
             self.failure = error
-            self._on_result()
 
     def _serve(self, request: InferenceRequest) -> None:
         if request.epoch != self._epoch:
@@ -139,9 +137,7 @@ class InferenceWorker:
             problem = str(error)
         self._last_duration_s = seconds(time.monotonic_ns() - begin_ns)
         self._running_since_ns = None
-        with self._lock:
-            self._unserved = self._requests.get() is not None
-        self.results.put(
+        self._on_result(
             InferenceResult(
                 epoch=request.epoch,
                 observed_ns=request.observation.stamp_ns,
@@ -151,4 +147,5 @@ class InferenceWorker:
                 error=problem,
             )
         )
-        self._on_result()
+        with self._lock:
+            self._unserved = self._requests.get() is not None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 
@@ -52,6 +53,13 @@ def request(stamp: int, epoch: int = 0) -> InferenceRequest:
     return InferenceRequest(Observation(StampNs(stamp), np.zeros(1)), epoch)
 
 
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition() and time.monotonic() < deadline:
+        threading.Event().wait(0.002)
+    assert condition()
+
+
 @pytest.fixture
 def policy():
     return ScriptedPolicy()
@@ -59,12 +67,12 @@ def policy():
 
 @pytest.fixture
 def told():
-    return threading.Semaphore(0)
+    return queue.Queue()
 
 
 @pytest.fixture
 def worker(policy, told):
-    made = InferenceWorker(policy, told.release)
+    made = InferenceWorker(policy, told.put)
     yield made
     policy.gate.set()
     assert made.close()
@@ -74,12 +82,11 @@ def worker(policy, told):
 def test_a_request_gives_a_result(worker, told):
     assert worker.idle
     worker.submit(request(7, epoch=3))
-    assert told.acquire(timeout=TIMEOUT_S)
-    result = worker.results.take()
+    result = told.get(timeout=TIMEOUT_S)
     assert (result.observed_ns, result.epoch, result.error) == (7, 3, "")
     assert result.chunk.observed_ns == 7
     assert result.duration_s >= 0.0
-    assert worker.idle
+    wait_for(lambda: worker.idle)
     assert worker.completed == 1
 
 
@@ -92,9 +99,9 @@ def test_only_the_newest_waiting_request_is_served(worker, policy, told):
     assert not worker.idle
     policy.gate.set()
     for _ in range(2):
-        assert told.acquire(timeout=TIMEOUT_S)
+        told.get(timeout=TIMEOUT_S)
     assert policy.seen == [1, 4]
-    assert worker.idle
+    wait_for(lambda: worker.idle)
 
 
 def test_a_running_inference_shows_how_long_it_runs(worker, policy, told):
@@ -106,7 +113,7 @@ def test_a_running_inference_shows_how_long_it_runs(worker, policy, told):
         threading.Event().wait(0.005)
     assert worker.longest_s() >= 0.05
     policy.gate.set()
-    assert told.acquire(timeout=TIMEOUT_S)
+    told.get(timeout=TIMEOUT_S)
     # The last inference stays on record, so that a stopped run is not forgotten at once.
     assert worker.longest_s() >= 0.05
 
@@ -115,32 +122,46 @@ def test_a_running_inference_shows_how_long_it_runs(worker, policy, told):
 def test_a_foreseen_failure_is_a_result_without_chunk(worker, policy, told, error):
     policy.error = error
     worker.submit(request(1))
-    assert told.acquire(timeout=TIMEOUT_S)
-    result = worker.results.take()
+    result = told.get(timeout=TIMEOUT_S)
     assert result.chunk is None
     assert result.error == str(error)
     assert worker.alive
     assert worker.completed == 0
     policy.error = None
     worker.submit(request(2))
-    assert told.acquire(timeout=TIMEOUT_S)
-    assert worker.results.take().chunk is not None
+    assert told.get(timeout=TIMEOUT_S).chunk is not None
 
 
 def test_a_bug_poisons_the_worker(worker, policy, told):
     policy.error = KeyError("bug")
     worker.submit(request(1))
-    assert told.acquire(timeout=TIMEOUT_S)
+    wait_for(lambda: worker.failure is not None)
     assert isinstance(worker.failure, KeyError)
     assert not worker.alive
-    assert worker.results.take() is None
+    assert told.empty()
 
 
 def test_the_policy_is_reset_at_each_new_epoch(worker, policy, told):
     for stamp, epoch in enumerate((1, 1, 2, 2, 3)):
         worker.submit(request(stamp, epoch))
-        assert told.acquire(timeout=TIMEOUT_S)
+        told.get(timeout=TIMEOUT_S)
     assert policy.resets == 3
+
+
+def test_the_worker_is_busy_until_its_result_was_taken(policy):
+    taking, taken = threading.Event(), threading.Event()
+
+    def take(_):
+        taking.set()
+        assert taken.wait(TIMEOUT_S)
+
+    worker = InferenceWorker(policy, take)
+    worker.submit(request(1))
+    assert taking.wait(TIMEOUT_S)
+    assert not worker.idle
+    taken.set()
+    wait_for(lambda: worker.idle)
+    assert worker.close()
 
 
 class TestRunWatchdog:
