@@ -28,6 +28,8 @@ _SHARES = (0.99, 0.97, 0.9, 0.75, 0.5)
 _FADES_S = (0.05, 0.1, 0.2, 0.4)
 _JOIN_GRID_S = (*(0.05 * n for n in range(1, 13)), *(0.1 * n for n in range(7, 21)))
 _AT_REST = 1e-12
+# What a motion that is cut and sampled again differs by, and less than any controller resolves.
+_ROUNDING = {"position": 1e-12, "velocity": 1e-11, "acceleration": 1e-9}
 
 
 def is_at_rest(state: JointPoint) -> bool:
@@ -129,8 +131,8 @@ def rejoin(
     rest = reference.window(start_ns, SteadyNs(reference.end_ns))
     here = rest.sample_s(0.0)
     if all(
-        np.array_equal(getattr(here, name), getattr(state, name))
-        for name in ("position", "velocity", "acceleration")
+        np.max(np.abs(getattr(here, name) - getattr(state, name))) <= rounding
+        for name, rounding in _ROUNDING.items()
     ):
         return Joined(rest, int(start_ns))
     ends = [SteadyNs(start_ns + nanoseconds(duration_s)) for duration_s in _FADES_S]

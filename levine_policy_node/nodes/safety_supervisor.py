@@ -25,7 +25,13 @@ from std_srvs.srv import SetBool, Trigger
 from levine_policy_node.core.acts import prepare_chunk
 from levine_policy_node.core.modes import MOVING, Event, Mode
 from levine_policy_node.core.statistics import RollingPercentiles
-from levine_policy_node.core.supervision import Chunk, Decision, SupervisorOptions, SupervisorState
+from levine_policy_node.core.supervision import (
+    Chunk,
+    Decision,
+    Inputs,
+    SupervisorOptions,
+    SupervisorState,
+)
 from levine_policy_node.core.supervisor import step
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import StampNs, SteadyNs, seconds
@@ -53,10 +59,6 @@ from levine_policy_node.ros.supervisor_inputs import SupervisorInputs
 from levine_policy_node.ros.supervisor_outputs import SupervisorOutputs
 
 EXIT_LOOP_FAILED = 1
-
-# Half of the lead: what was decided longer ago would reach the controller too late to splice.
-_OUT_OF_DATE_NS = 25_000_000
-_DECIDE_AGAIN = 2
 
 _TRIGGERS = {
     "arm": Event.ARM,
@@ -105,6 +107,16 @@ class SafetySupervisorParameters:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """A tick that was decided for `due_ns` from what was taken."""
+
+    due_ns: SteadyNs
+    taken: Inputs
+    state: SupervisorState
+    decision: Decision
+
+
 class SafetySupervisor(Node):
     """Runs the supervisor at `control_rate_hz` and puts ROS around it."""
 
@@ -129,7 +141,7 @@ class SafetySupervisor(Node):
         self._chunk_to_command_s = RollingPercentiles()
         self._gaps = GapStatistics(1.0 / p.control_rate_hz)
         self.failed = False
-        self._loop = DeadlineLoop(1.0 / p.control_rate_hz, self._tick, self._on_loop_failure)
+        self._loop = DeadlineLoop(1.0 / p.control_rate_hz, self, self._on_loop_failure)
         self.create_timer(1.0, self._diagnose, clock=Clock(clock_type=ClockType.STEADY_TIME))
         use_realtime(
             "parameters of safety_supervisor",
@@ -152,18 +164,20 @@ class SafetySupervisor(Node):
 
     # In the loop's thread.
 
-    def _tick(self, now_ns: SteadyNs) -> None:
-        inputs = self._inputs.take(self._requests.take())
-        state, decision = step(self._state, now_ns, inputs, self._options)
-        for _ in range(_DECIDE_AGAIN):
-            if steady_now() - now_ns <= _OUT_OF_DATE_NS:
-                break
-            # The thread was held up: the controller has played on, so decide from the present.
-            now_ns = steady_now()
-            state, decision = step(self._state, now_ns, inputs, self._options)
-        known, self._state = self._state.reference, state
-        self._send(decision)
-        chunk = state.reference
+    def take(self) -> Inputs:
+        """Everything that arrived since the last tick."""
+        return self._inputs.take(self._requests.take())
+
+    def decide(self, taken: Inputs, due_ns: SteadyNs) -> _Decided:
+        """Decide a tick; nothing is sent, said or remembered yet."""
+        return _Decided(due_ns, taken, *step(self._state, due_ns, taken, self._options))
+
+    def send(self, decided: _Decided) -> None:
+        """Send what was decided, then answer and say it."""
+        decision = decided.decision
+        known, self._state = self._state.reference, decided.state
+        self._command(decision)
+        chunk = decided.state.reference
         if decision.mode.mode is Mode.POLICY and chunk is not None and chunk is not known:
             # A chunk that continues the one before it starts when it was merged.
             self._chunk_to_command_s.add(seconds(steady_now() - chunk.start_ns))
@@ -174,9 +188,10 @@ class SafetySupervisor(Node):
         else:
             self._resting.set()
         self._faults = ", ".join(fault.name for fault in decision.faults)
-        self._outputs.say(decision, StampNs(now_ns + inputs.ros_offset_ns))
+        stamp_ns = StampNs(decided.due_ns + decided.taken.ros_offset_ns)
+        self._outputs.say(decision, stamp_ns)
 
-    def _send(self, decision: Decision) -> None:
+    def _command(self, decision: Decision) -> None:
         if isinstance(self._controller, JointTrajectoryOutput):
             if decision.window is not None:
                 self._controller.send_window(decision.window, decision.offset_ns, decision.source)

@@ -2,8 +2,9 @@
 """A loop with absolute deadlines on the steady clock, in a plain thread.
 
 An rclpy timer shares its thread with every callback, and lost 40 % of its ticks at 200 Hz next to
-inference; this loop lost none. After a stall the missed deadlines are skipped and counted, never
-caught up in a burst.
+inference; this loop lost none. What is to be sent at a deadline is decided before it and for it,
+so that the time a decision takes does not move the command. After a stall the missed deadlines
+are skipped and counted, never caught up in a burst.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,6 +23,15 @@ from levine_policy_node.ros.clocks import steady_now
 
 _KEPT = 6_000
 _LONG_PERIODS = 3
+# A decision takes 1 to 3 ms; next to it the other threads of the process want to run.
+_AHEAD_NS = 5_000_000
+_AHEAD_SHARE = 0.8
+# Half of the supervisor's lead: what was decided for longer ago reaches the controller too late.
+_OUT_OF_DATE_NS = 25_000_000
+_DECIDE_AGAIN = 2
+
+I = TypeVar("I")  # noqa: E741
+D = TypeVar("D")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +45,42 @@ class LoopReport:
     lateness_max_ms: float
 
 
-class DeadlineLoop:
-    """Calls `tick(now)` once per period until stopped."""
+class Cycle(Protocol[I, D]):
+    """What a loop does once per period, in its thread."""
+
+    def take(self) -> I:
+        """Everything that arrived up to now."""
+        ...
+
+    def decide(self, taken: I, due_ns: SteadyNs) -> D:
+        """Decide what to send at `due_ns`, which is now or a few milliseconds ahead.
+
+        Called again with the same input and a later time if it comes too late to be sent.
+        """
+        ...
+
+    def send(self, decided: D) -> None:
+        """Send it; called at the deadline."""
+        ...
+
+
+class DeadlineLoop(Generic[I, D]):
+    """Runs a cycle once per period until stopped."""
 
     def __init__(
-        self,
-        period_s: float,
-        tick: Callable[[SteadyNs], None],
-        on_failure: Callable[[], None],
+        self, period_s: float, cycle: Cycle[I, D], on_failure: Callable[[], None]
     ) -> None:
         """Prepare the loop; `start` runs it.
 
         Args:
             period_s: Time between deadlines [s].
-            tick: Called in the loop's thread with the steady time at which it begins.
-            on_failure: Called in the loop's thread when `tick` raised, which ends the loop; the
-                exception is printed by `threading.excepthook`.
+            cycle: Called in the loop's thread.
+            on_failure: Called in the loop's thread when the cycle raised, which ends the loop;
+                the exception is printed by `threading.excepthook`.
         """
         self._period_ns = round(period_s * NS_PER_S)
-        self._tick = tick
+        self._ahead_ns = min(_AHEAD_NS, round(_AHEAD_SHARE * self._period_ns))
+        self._cycle = cycle
         self._on_failure = on_failure
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="deadline_loop", daemon=True)
@@ -93,25 +121,46 @@ class DeadlineLoop:
                 self._on_failure()
 
     def _loop(self) -> None:
-        deadline_ns = steady_now() + self._period_ns
-        while True:
-            wait_ns = deadline_ns - steady_now()
-            # Event.wait sleeps on the monotonic clock and wakes at once on `stop`.
-            if wait_ns > 0 and self._stop.wait(wait_ns / NS_PER_S):
+        deadline_ns = SteadyNs(steady_now() + self._period_ns)
+        while self._wait_until(deadline_ns - self._ahead_ns):
+            decided = self._decided(deadline_ns)
+            if decided is None:
                 return
-            now_ns = steady_now()
-            if now_ns < deadline_ns:
-                continue
-            if self._stop.is_set():
-                return
-            self._tick(now_ns)
+            lateness_ns = steady_now() - deadline_ns
+            self._cycle.send(decided[0])
             # Deadlines that passed meanwhile are missed; the grid stays where it is.
             skipped = max(0, (steady_now() - deadline_ns) // self._period_ns)
             with self._lock:
                 self._ticks += 1
                 self._missed += skipped
-                self._lateness_ns.append(now_ns - deadline_ns)
-            deadline_ns += (1 + skipped) * self._period_ns
+                self._lateness_ns.append(lateness_ns)
+            deadline_ns = SteadyNs(deadline_ns + (1 + skipped) * self._period_ns)
+
+    def _decided(self, deadline_ns: SteadyNs) -> tuple[D] | None:
+        """What is to be sent, when it is time to; None if the loop is stopped instead."""
+        taken = self._cycle.take()
+        due_ns = SteadyNs(max(deadline_ns, steady_now()))
+        attempts = 0
+        while True:
+            decided = self._cycle.decide(taken, due_ns)
+            if not self._wait_until(due_ns):
+                return None
+            now_ns = steady_now()
+            attempts += 1
+            if now_ns - due_ns <= _OUT_OF_DATE_NS or attempts > _DECIDE_AGAIN:
+                return (decided,)
+            # The thread was held up: the controller has played on, so decide from the present.
+            due_ns = now_ns
+
+    def _wait_until(self, time_ns: int) -> bool:
+        """Sleep until then; False if the loop is to stop."""
+        while not self._stop.is_set():
+            wait_ns = time_ns - steady_now()
+            if wait_ns <= 0:
+                return True
+            # Event.wait sleeps on the monotonic clock and wakes at once on `stop`.
+            self._stop.wait(wait_ns / NS_PER_S)
+        return False
 
 
 class GapStatistics:

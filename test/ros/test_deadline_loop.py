@@ -16,18 +16,42 @@ from levine_policy_node.ros.deadline_loop import DeadlineLoop, GapStatistics, pe
 PERIOD_NS = 5_000_000
 
 
-def make_loop(tick, failures=None) -> DeadlineLoop:
-    return DeadlineLoop(0.005, tick, lambda: (failures if failures is not None else []).append(1))
+class Cycle:
+    """Calls `tick(due)` at the deadline, and `think(due)` when deciding."""
+
+    def __init__(self, tick, think=lambda due: None):
+        self._tick, self._think, self.taken = tick, think, 0
+
+    def take(self) -> int:
+        self.taken += 1
+        return self.taken
+
+    def decide(self, taken: int, due_ns: SteadyNs):
+        self._think(due_ns)
+        return taken, due_ns
+
+    def send(self, decided):
+        assert decided[0] == self.taken
+        self._tick(decided[1])
 
 
-def test_ticks_never_come_before_their_deadline():
+def make_loop(tick, failures=None, think=lambda due: None) -> DeadlineLoop:
+    failures = failures if failures is not None else []
+    return DeadlineLoop(0.005, Cycle(tick, think), lambda: failures.append(1))
+
+
+def test_nothing_is_sent_before_its_deadline_however_early_it_is_decided():
     times: list[int] = []
-    loop = make_loop(times.append)
+    early: list[int] = []
+    loop = make_loop(
+        lambda due: times.append(steady_now()), think=lambda due: early.append(due - steady_now())
+    )
     begun = steady_now()
     loop.start()
     wait_until(lambda: len(times) >= 40, what="40 ticks")
     loop.stop()
     assert all(t - begun >= (k + 1) * PERIOD_NS for k, t in enumerate(times))
+    assert max(early) > 0
     report = loop.report()
     assert report.ticks == len(times)
     assert 0.0 <= report.lateness_p50_ms <= report.lateness_p99_ms <= report.lateness_max_ms
@@ -52,8 +76,25 @@ def test_a_stall_is_skipped_and_counted_and_not_caught_up_in_a_burst():
     assert sum(gap < PERIOD_NS // 4 for gap in after) <= loop.report().missed - 8 + 1
 
 
+def test_what_came_too_late_is_decided_again_for_the_present():
+    sent: list[tuple[int, int]] = []
+    decided: list[int] = []
+
+    def think(due: SteadyNs) -> None:
+        decided.append(due)
+        if len(decided) == 3:
+            threading.Event().wait(0.05)
+
+    loop = make_loop(lambda due: sent.append((due, steady_now())), think=think)
+    loop.start()
+    wait_until(lambda: len(sent) >= 10, what="10 ticks")
+    loop.stop()
+    assert len(decided) > len(sent)
+    assert decided[2] not in [due for due, _ in sent]
+
+
 def test_stop_ends_the_wait_at_once_and_may_be_called_again():
-    loop = DeadlineLoop(60.0, lambda now: None, lambda: None)
+    loop = DeadlineLoop(60.0, Cycle(lambda due: None), lambda: None)
     loop.start()
     assert loop.alive
     begun = steady_now()
