@@ -40,6 +40,7 @@ class Jitter:
         gaps_over_3_periods: How many were longer than three periods.
         baseline_gaps_over_3_periods: The same of the timer.
         commands: Ticks of the control loop.
+        scheduler: Of the supervisor: SCHED_FIFO where it is permitted.
     """
 
     rate_hz: float
@@ -49,6 +50,7 @@ class Jitter:
     gaps_over_3_periods: int
     baseline_gaps_over_3_periods: int
     commands: int
+    scheduler: str
 
     @property
     def ratio_p99(self) -> float:
@@ -97,6 +99,7 @@ def run_jitter(rate_hz: float, duration_s: float, *, robot: str, policy: str) ->
         gaps_over_3_periods=int(figures["command_gaps_over_3_periods"]),
         baseline_gaps_over_3_periods=int(np.count_nonzero(baseline > 3.0 * period_ms)),
         commands=int(figures["ticks"]),
+        scheduler=figures["scheduler"],
     )
 
 

@@ -51,6 +51,7 @@ from levine_policy_node.ros.operator_requests import OperatorRequests
 from levine_policy_node.ros.parameters import load_parameters, parameter
 from levine_policy_node.ros.scheduling import (
     URGENT,
+    runs_in_real_time,
     set_urgency,
     switch_threads_often,
     use_realtime,
@@ -95,7 +96,7 @@ class SafetySupervisorParameters:
     stop_timeout_s: float = parameter("Longest stop [s]", low=0.5, high=10.0)
     estop_heartbeat_s: float = parameter("Silence of estop; 0: off [s]", low=0.0, high=10.0)
 
-    realtime_priority: int = parameter("SCHED_FIFO priority; 0: off", low=0, high=99)
+    realtime_priority: int = parameter("SCHED_FIFO if permitted; 0: off", low=0, high=99)
     lock_memory: bool = parameter("Keep all memory resident (mlockall)")
     cpus: tuple[int, ...] = parameter("Processors to run on; empty: all", default=())
 
@@ -143,12 +144,14 @@ class SafetySupervisor(Node):
         self.failed = False
         self._loop = DeadlineLoop(1.0 / p.control_rate_hz, self, self._on_loop_failure)
         self.create_timer(1.0, self._diagnose, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        use_realtime(
+        refused = use_realtime(
             "parameters of safety_supervisor",
             p.realtime_priority,
             p.cpus,
             lock_memory=p.lock_memory,
         )
+        if refused:
+            self.get_logger().warning(refused)
         self._loop.start()
 
     def close(self) -> None:
@@ -253,6 +256,7 @@ class SafetySupervisor(Node):
             "tick_lateness_ms_p50": f"{report.lateness_p50_ms:.3f}",
             "tick_lateness_ms_p99": f"{report.lateness_p99_ms:.3f}",
             "tick_lateness_ms_max": f"{report.lateness_max_ms:.3f}",
+            "scheduler": "SCHED_FIFO" if runs_in_real_time() else "SCHED_OTHER",
             "chunk_to_command_ms_p50": f"{self._chunk_to_command_s.percentile(50) * 1e3:.3f}",
             "command_gap_ms_max": f"{self._gaps.max_ms():.3f}",
             "command_gaps_over_3_periods": str(self._gaps.over_three_periods()),

@@ -42,7 +42,12 @@ def switch_threads_often() -> None:
     sys.setswitchinterval(_SWITCH_S)
 
 
-def use_realtime(source: str, priority: int, cpus: Collection[int], *, lock_memory: bool) -> None:
+def runs_in_real_time() -> bool:
+    """Whether the calling thread is scheduled by SCHED_FIFO."""
+    return os.sched_getscheduler(0) == os.SCHED_FIFO
+
+
+def use_realtime(source: str, priority: int, cpus: Collection[int], *, lock_memory: bool) -> str:
     """Give the whole process what a control loop can ask of Linux.
 
     Every thread gets it, not the loop's alone: the others hold the interpreter lock now and then,
@@ -54,8 +59,12 @@ def use_realtime(source: str, priority: int, cpus: Collection[int], *, lock_memo
         cpus: Processors to run on; empty for all.
         lock_memory: Keep every page in memory (mlockall).
 
+    Returns:
+        Why there is no real-time priority though it was asked for, or "". It is the default, so
+        it is no error, as in ros2_control.
+
     Raises:
-        ConfigError: If the system does not permit one of them.
+        ConfigError: If the system does not permit one of the others.
     """
     threads = [int(path.name) for path in Path("/proc/self/task").iterdir()]
     try:
@@ -67,17 +76,6 @@ def use_realtime(source: str, priority: int, cpus: Collection[int], *, lock_memo
         raise ConfigError(
             source, "cpus", f"{sorted(cpus)} cannot be used", f"Choose from {known}"
         ) from error
-    try:
-        if priority > 0:
-            for thread in threads:
-                os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))
-    except PermissionError as error:
-        raise ConfigError(
-            source,
-            "realtime_priority",
-            f"SCHED_FIFO {priority} is not permitted to this user",
-            "Add '<user> - rtprio 99' to /etc/security/limits.conf and log in again, or set 0",
-        ) from error
     if lock_memory and ctypes.CDLL(None, use_errno=True).mlockall(_MCL_CURRENT | _MCL_FUTURE) != 0:
         raise ConfigError(
             source,
@@ -86,3 +84,14 @@ def use_realtime(source: str, priority: int, cpus: Collection[int], *, lock_memo
             "Add '<user> - memlock unlimited' to /etc/security/limits.conf and log in again, or "
             "set false",
         )
+    try:
+        if priority > 0:
+            for thread in threads:
+                os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))
+    except PermissionError:
+        return (
+            f"runs without SCHED_FIFO {priority}, which is not permitted to this user, so its "
+            "commands come less punctually on a busy machine. Add '<user> - rtprio 99' to "
+            "/etc/security/limits.conf and log in again, or set realtime_priority: 0"
+        )
+    return ""
