@@ -56,6 +56,11 @@ class CdrReader:
         self._order = "<" if data[1] == 1 else ">"
         self._at = _ENCAPSULATION
 
+    @property
+    def little_endian(self) -> bool:
+        """Byte order of the numbers."""
+        return self._order == "<"
+
     def _number(self, code: str, size: int) -> int:
         self._at += -(self._at - _ENCAPSULATION) % size
         if self._at + size > len(self._data):
@@ -93,6 +98,10 @@ class CdrReader:
         """Read a std_msgs/Header."""
         sec, nanosec = self.int32(), self.uint32()
         return Header(StampNs(sec * NS_PER_S + nanosec), self.string())
+
+    def rest(self) -> bytes:
+        """Everything that has not been read."""
+        return self._data[self._at :]
 
 
 def read_header(data: bytes) -> Header:

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The window of a control tick, serialized at once.
+"""Timelines as serialized trajectory_msgs/JointTrajectory, written and read at once.
 
 Filling the message classes for 20 points takes most of a tick's time for sending, seven times
-this. The bytes are the same, and rclpy publishes them as they are.
+this, and reading them takes as much. The bytes are the same, and rclpy takes and gives them as
+they are.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from levine_policy_node.core.cdr import CdrWriter, Header
+from levine_policy_node.core.cdr import CdrError, CdrReader, CdrWriter, Header
 from levine_policy_node.core.timeline import Timeline
-from levine_policy_node.core.units import NS_PER_S, StampNs
+from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs
 
 
 def trajectory_bytes(timeline: Timeline[StampNs]) -> bytes:
@@ -40,6 +42,59 @@ def trajectory_bytes(timeline: Timeline[StampNs]) -> bytes:
         body = body[:4] + bytes(4) + body[4:]
     writer.raw(body)
     return writer.finish()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrajectoryFields:
+    """What a message says, not checked in any way.
+
+    Attributes:
+        joint_names: J names.
+        stamp_ns: `header.stamp`.
+        times_s: `time_from_start` of each point, shape (K,) [s].
+        positions: Shape (K, J) [rad].
+        velocities: Shape (K, J) [rad/s].
+        accelerations: Shape (K, J) [rad/s^2].
+        source: `header.frame_id`.
+    """
+
+    joint_names: tuple[str, ...]
+    stamp_ns: StampNs
+    times_s: FloatArray
+    positions: FloatArray
+    velocities: FloatArray
+    accelerations: FloatArray
+    source: str
+
+
+def read_trajectory(data: bytes) -> TrajectoryFields | None:
+    """Read what `trajectory_bytes` writes.
+
+    Returns:
+        None if the message is not of that form, such as one with efforts or no accelerations.
+    """
+    try:
+        reader = CdrReader(data)
+        if not reader.little_endian:
+            return None
+        header = reader.header()
+        names = tuple(reader.string() for _ in range(reader.uint32()))
+        knots = reader.uint32()
+    except CdrError:
+        return None
+    dtype, body = _point_type(len(names)), reader.rest()
+    if len(body) != knots * dtype.itemsize:
+        # The first point's floats lie 4 bytes farther from its length than the others'.
+        body = body[:4] + body[8:]
+    if knots == 0 or not names or len(body) != knots * dtype.itemsize:
+        return None
+    points = np.frombuffer(body, dtype)
+    lengths = {"positions": len(names), "velocities": len(names), "accelerations": len(names)}
+    if any(np.any(points[f"{f}_length"] != n) for f, n in {**lengths, "effort": 0}.items()):
+        return None
+    times_s = points["sec"] + points["nanosec"] / NS_PER_S
+    p, v, a = (points[field].astype(np.float64) for field in lengths)
+    return TrajectoryFields(names, header.stamp_ns, times_s, p, v, a, header.frame_id)
 
 
 @lru_cache

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Duration
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.timeline import JointPoint, Timeline
+from levine_policy_node.core.trajectory_message import TrajectoryFields, read_trajectory
 from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs, nanoseconds
 from levine_policy_node.ros.clocks import stamp_from_msg, stamp_to_msg
 
@@ -90,32 +92,64 @@ def timeline_from_msg(message: JointTrajectory, joint_names: Sequence[str]) -> T
     """
     if not message.points:
         raise MessageError("no points")
-    if sorted(message.joint_names) != sorted(joint_names):
-        raise MessageError(f"joints are {list(message.joint_names)}, not {list(joint_names)}")
-    order = [list(message.joint_names).index(name) for name in joint_names]
-    count = len(joint_names)
     fields: list[FloatArray] = []
     for field in ("positions", "velocities", "accelerations"):
         rows = [np.asarray(getattr(point, field), dtype=np.float64) for point in message.points]
-        if any(len(row) != count for row in rows):
-            raise MessageError(f"every point needs {count} {field}")
-        values = np.stack(rows)[:, order]
-        if not np.all(np.isfinite(values)):
-            raise MessageError(f"{field} are not finite")
-        fields.append(values)
+        if any(len(row) != len(message.joint_names) for row in rows):
+            raise MessageError(f"every point needs {len(message.joint_names)} {field}")
+        fields.append(np.stack(rows))
     times_s = np.array([duration_from_msg(p.time_from_start) for p in message.points])
-    start_ns = StampNs(stamp_from_msg(message.header.stamp) + nanoseconds(float(times_s[0])))
-    times_s = times_s - times_s[0]
-    if np.any(np.diff(times_s) <= 0):
-        raise MessageError("time_from_start must strictly increase")
-    return Timeline(
-        tuple(joint_names),
-        start_ns,
+    found = TrajectoryFields(
+        tuple(message.joint_names),
+        stamp_from_msg(message.header.stamp),
         times_s,
         fields[0],
         fields[1],
         fields[2],
         message.header.frame_id,
+    )
+    return _usable(found, joint_names)
+
+
+def timeline_from_bytes(data: bytes, joint_names: Sequence[str]) -> Timeline[StampNs]:
+    """Read a serialized JointTrajectory as `timeline_from_msg` does.
+
+    Raises:
+        MessageError: If joints, sizes, times or values are not usable.
+    """
+    found = read_trajectory(data)
+    if found is None:
+        return timeline_from_msg(deserialize_message(data, JointTrajectory), joint_names)
+    return _usable(found, joint_names)
+
+
+def _usable(found: TrajectoryFields, joint_names: Sequence[str]) -> Timeline[StampNs]:
+    """What was found in the order of `joint_names`, starting with its first knot.
+
+    Raises:
+        MessageError: If joints, times or values are not usable.
+    """
+    names = found.joint_names
+    if sorted(names) != sorted(joint_names):
+        raise MessageError(f"joints are {list(names)}, not {list(joint_names)}")
+    if np.any(np.diff(found.times_s) <= 0):
+        raise MessageError("time_from_start must strictly increase")
+    order = [names.index(name) for name in joint_names]
+    fields: list[FloatArray] = []
+    for field in ("positions", "velocities", "accelerations"):
+        values = getattr(found, field)[:, order]
+        if not np.all(np.isfinite(values)):
+            raise MessageError(f"{field} are not finite")
+        fields.append(values)
+    first_s = float(found.times_s[0])
+    return Timeline(
+        tuple(joint_names),
+        StampNs(found.stamp_ns + nanoseconds(first_s)),
+        found.times_s - first_s,
+        fields[0],
+        fields[1],
+        fields[2],
+        found.source,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from rclpy.clock import Clock
@@ -32,7 +32,7 @@ from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs, seconds
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import ros_now, stamp_from_msg, steady_now
-from levine_policy_node.ros.messages import MessageError, by_name, timeline_from_msg
+from levine_policy_node.ros.messages import MessageError, by_name, timeline_from_bytes
 
 _GRAPH_PERIOD_S = 0.1
 _READINGS = 3
@@ -76,8 +76,10 @@ class SupervisorInputs:
         node.create_subscription(
             JointState, "joint_states", self._on_joint_state, qos.JOINT_STATE_IN
         )
+        # As bytes, which rclpy's types do not know of.
+        on_chunk: Any = self._on_chunk
         node.create_subscription(
-            JointTrajectory, "policy/action_chunk", self._on_chunk, qos.COMMAND
+            JointTrajectory, "policy/action_chunk", on_chunk, qos.COMMAND, raw=True
         )
         node.create_subscription(UInt64, "policy/heartbeat", self._on_heartbeat, qos.HEARTBEAT)
         node.create_subscription(JointState, "operator/target", self._on_target, qos.COMMAND)
@@ -144,9 +146,9 @@ class SupervisorInputs:
             return np.zeros_like(position)
         return (position - before[1]) / seconds(stamp_ns - before[0])
 
-    def _on_chunk(self, message: JointTrajectory) -> None:
+    def _on_chunk(self, data: bytes) -> None:
         try:
-            self._chunks.append(self._prepare(timeline_from_msg(message, self._names)))
+            self._chunks.append(self._prepare(timeline_from_bytes(data, self._names)))
         except MessageError as error:
             self._chunks.append(BadChunk(str(error)))
 

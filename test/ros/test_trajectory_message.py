@@ -2,15 +2,22 @@
 """Bytes made directly are the message that rclpy would have made."""
 
 import numpy as np
+import pytest
+from builtin_interfaces.msg import Duration
 from hypothesis import given
 from hypothesis import strategies as st
-from rclpy.serialization import deserialize_message
-from trajectory_msgs.msg import JointTrajectory
+from rclpy.serialization import deserialize_message, serialize_message
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from levine_policy_node.core.timeline import Timeline
-from levine_policy_node.core.trajectory_message import trajectory_bytes
+from levine_policy_node.core.trajectory_message import read_trajectory, trajectory_bytes
 from levine_policy_node.core.units import StampNs
-from levine_policy_node.ros.messages import timeline_to_msg
+from levine_policy_node.ros.messages import (
+    MessageError,
+    timeline_from_bytes,
+    timeline_from_msg,
+    timeline_to_msg,
+)
 
 stamps = st.integers(0, 2**31 * 10**9 - 1).map(StampNs)
 # Every length, so that what follows starts at every alignment.
@@ -24,5 +31,46 @@ def test_trajectory(joints, stamp_ns, source, knots, seed):
     times = np.concatenate([[0.0], np.cumsum(rng.integers(1, 10**9, knots - 1) / 1e9)])
     p, v, a = (rng.normal(size=(knots, len(joints))) for _ in range(3))
     timeline = Timeline(joints, stamp_ns, times, p, v, a, source)
-    made = deserialize_message(trajectory_bytes(timeline), JointTrajectory)
+    data = trajectory_bytes(timeline)
+    made = deserialize_message(data, JointTrajectory)
     assert made == timeline_to_msg(timeline)
+    read, slowly = timeline_from_bytes(data, joints), timeline_from_msg(made, joints)
+    assert (read.joint_names, read.start_ns, read.source) == (joints, stamp_ns, source)
+    for field in ("times_s", "positions", "velocities", "accelerations"):
+        assert np.array_equal(getattr(read, field), getattr(slowly, field))
+
+
+def whole(changes: dict) -> JointTrajectory:
+    """A message of two points with something else in the second."""
+    point = {"positions": [0.0], "velocities": [0.0], "accelerations": [0.0]}
+    first = JointTrajectoryPoint(**point)
+    last = JointTrajectoryPoint(**{**point, "time_from_start": Duration(sec=1), **changes})
+    return JointTrajectory(joint_names=["a"], points=[first, last])
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"accelerations": []}, "every point needs 1 accelerations"),
+        ({"positions": [0.0, 0.0]}, "every point needs 1 positions"),
+        ({"velocities": [float("nan")]}, "velocities are not finite"),
+        ({"time_from_start": Duration()}, "time_from_start must strictly increase"),
+    ],
+)
+def test_bytes_are_refused_for_the_same_reasons(changes, problem):
+    message = whole(changes)
+    for read in (timeline_from_bytes, timeline_from_msg):
+        data = serialize_message(message) if read is timeline_from_bytes else message
+        with pytest.raises(MessageError, match=problem):
+            read(data, ("a",))
+
+
+def test_efforts_and_an_empty_message_are_read_the_slow_way():
+    assert len(timeline_from_bytes(serialize_message(whole({"effort": [1.0]})), ("a",)).times_s)
+    with pytest.raises(MessageError, match="no points"):
+        timeline_from_bytes(serialize_message(JointTrajectory()), ("a",))
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_are_too_strange(data):
+    read_trajectory(data)
