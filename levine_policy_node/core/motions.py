@@ -14,6 +14,9 @@ from levine_policy_node.core.units import FloatArray, SteadyNs, nanoseconds, sec
 
 HOME_SOURCE = "operator:home"
 _LATER_NS = nanoseconds(0.02)
+# Ticks without a command after which an arm that is sent single positions has come to a stand.
+_STOOD_TICKS = 3.5
+_LATE_TICKS = 0.5
 
 
 def lead_time(now_ns: SteadyNs, options: SupervisorOptions) -> SteadyNs:
@@ -67,12 +70,29 @@ def armed_position(
     return measured
 
 
+def after_late_tick(
+    state: SupervisorState, now_ns: SteadyNs, options: SupervisorOptions
+) -> Plan | None:
+    """The plan, moved by the time a controller of single positions waited for this tick.
+
+    It held the last position meanwhile: where the plan has got to by now is a step away, where it
+    was one tick after the last is not. None if the tick was punctual or the plan is over.
+    """
+    if options.sends_windows or state.plan is None or state.ticked_ns is None or not state.ticks:
+        return None
+    late_ns = int(now_ns - state.ticked_ns) - nanoseconds(options.tick_s)
+    if late_ns <= nanoseconds(_LATE_TICKS * options.tick_s) or now_ns >= state.plan.end_ns:
+        return None
+    return state.plan.delayed(late_ns)
+
+
 @dataclass(frozen=True, slots=True)
 class Overrun:
     """A tick that came too late.
 
     Attributes:
-        plan: What the controller follows since: the brake it had been given.
+        plan: What the controller follows since: the brake it had been given, or, if it holds the
+            last position meanwhile, standing there.
         gap_s: Time since the tick before [s].
     """
 
@@ -91,7 +111,7 @@ def after_overrun(
         if state.sent is None or lead_time(now_ns, options) <= state.sent_until_ns:
             return None
         return Overrun(Plan(state.sent, ((int(state.sent.start_ns), STOP),)), gap_s)
-    if gap_s <= options.overrun_s or not state.ticks:
+    if gap_s <= _STOOD_TICKS * options.tick_s or not state.ticks:
         return None
     held = state.ticks[-1][1]
     if np.array_equal(held, state.plan.sample(now_ns).position):

@@ -7,7 +7,7 @@ already holds it. Past its end a plan stands still.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,6 +70,12 @@ class Plan:
     def splice_time(self, time_ns: SteadyNs) -> SteadyNs:
         """The first time from `time_ns` on where another motion may take over."""
         return clear_cut(self.timeline, time_ns, MIN_GAP_NS)
+
+    def delayed(self, delay_ns: int) -> Plan:
+        """The same motion, later."""
+        moved = replace(self.timeline, start_ns=SteadyNs(self.timeline.start_ns + delay_ns))
+        marks = tuple((time_ns + delay_ns, source) for time_ns, source in self.marks)
+        return Plan(moved, marks, self.joined_ns + delay_ns)
 
     def spliced(
         self, now_ns: SteadyNs, next_part: Timeline[SteadyNs], marks: tuple[tuple[int, str], ...]

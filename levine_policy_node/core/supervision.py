@@ -33,6 +33,7 @@ class SupervisorOptions:
         lead_s: What the controller already has of it stays unchanged this long.
         planning_s: A plan that is worked out beside the loop takes effect this much later.
         command_period_s: Time between two windows.
+        tick_s: Time between two ticks.
         overrun_s: A longer gap between two ticks pauses a moving arm.
         joint_state_timeout_s: Age of joint states that stops the arm.
         policy_timeout_s: Silence of the policy that stops the arm.
@@ -59,6 +60,7 @@ class SupervisorOptions:
     lead_s: float = 0.04
     planning_s: float = 0.03
     command_period_s: float = 0.02
+    tick_s: float = 0.01
     overrun_s: float = 0.1
     joint_state_timeout_s: float = 0.1
     policy_timeout_s: float = 0.1

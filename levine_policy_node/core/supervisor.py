@@ -32,7 +32,7 @@ from levine_policy_node.core.modes import (
     next_mode,
     refusal,
 )
-from levine_policy_node.core.motions import Overrun, after_overrun, stopped
+from levine_policy_node.core.motions import Overrun, after_late_tick, after_overrun, stopped
 from levine_policy_node.core.permits import PERMITS
 from levine_policy_node.core.reference import Prepared, Rejected, to_steady
 from levine_policy_node.core.supervision import (
@@ -93,6 +93,7 @@ class _Tick:
         self.options = options
         self.occurrences: list[Occurrence] = []
         self.overrun: Overrun | None = None
+        self.delayed = False
 
     # What arrived.
 
@@ -100,6 +101,10 @@ class _Tick:
         """If this tick comes too late, the controller follows the brake it had been given."""
         self.overrun = after_overrun(self.state, self.now_ns, self.options)
         if self.overrun is None:
+            delayed = after_late_tick(self.state, self.now_ns, self.options)
+            if delayed is not None:
+                self.delayed = True
+                self.state = replace(self.state, plan=delayed, ticks=())
             return
         self.state = replace(self.state, plan=self.overrun.plan, ticks=())
         self._note("OVERRUN", Severity.NOTICE, f"{self.overrun.gap_s * 1e3:.0f} ms in one tick")
@@ -130,7 +135,7 @@ class _Tick:
         )
         arrived = self.state.reference is not self.before.reference
         late = self.overrun is not None and self.overrun.gap_s <= self.options.overrun_s
-        if (arrived or late) and self.state.mode.mode is Mode.POLICY:
+        if (arrived or late or self.delayed) and self.state.mode.mode is Mode.POLICY:
             self._follow(prepared)
 
     def _follow(self, prepared: Prepared | None) -> None:

@@ -293,6 +293,7 @@ def _make_options(
         home=robot.home_position(),
         exempt=np.array([joint.role == "gripper" for joint in robot.joints.values()]),
         sends_windows=controller.sends_windows,
+        tick_s=1.0 / p.control_rate_hz,
         **given,
     )
 

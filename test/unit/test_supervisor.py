@@ -262,8 +262,12 @@ def assert_smooth_ticks(rig: Rig) -> None:
     """Divided differences of the commands, which no motion within the limits exceeds."""
     rows: list[tuple[float, np.ndarray]] = []
     for decision, now_ns in zip(rig.decisions, rig.times, strict=True):
-        if decision.command is None:
+        late = bool(rows) and now_ns / 1e9 - rows[-1][0] > 0.015
+        if decision.command is None or (late and not rig.options.sends_windows):
+            # A controller that holds sees the next command one period after the last, however
+            # late it is; see test_single_positions_never_step_however_late_a_tick_is.
             rows = []
+        if decision.command is None:
             continue
         rows = [*rows[-3:], (now_ns / 1e9, decision.command.position)]
         table = np.array([p for _, p in rows])
@@ -496,6 +500,29 @@ def test_a_chunk_is_followed_up_to_its_first_bad_segment():
     rig.run(0.2)
     assert rig.decisions[-1].source in {"stop", "hold"}
     assert_good(rig)
+
+
+POSITIONS = replace(OPTIONS, sends_windows=False)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from([10.0, 10.0, 12.0, 20.0, 31.0, 60.0, 90.0]), max_size=25))
+def test_single_positions_never_step_however_late_a_tick_is(gaps_ms):
+    """A controller that holds between commands sees each of them one period after the last."""
+    rig = Rig(options=POSITIONS).moving()
+    held = rig.decisions[-1].command.position
+    for gap_ms in gaps_ms:
+        command = rig.tick(after_ms=gap_ms).command.position
+        step = np.abs(command - held)
+        assert np.all(step <= LIMITS.velocity * 0.015 * 1.001), (gap_ms, step)
+        if gap_ms > 35.0:
+            # The arm stands by then, so the motion begins again from rest.
+            assert np.all(step <= LIMITS.jerk * 0.010**3 + 1e-9), (gap_ms, step)
+        held = command
+    rig.run(1.5)
+    assert rig.mode is Mode.POLICY
+    wanted = wave(rig.now_ns).sample(StampNs(OFFSET + rig.now_ns))
+    assert np.allclose(rig.decisions[-1].command.position, wanted.position, atol=1e-3)
 
 
 def test_a_chunk_prepared_beside_the_loop_is_taken_as_it_is():
