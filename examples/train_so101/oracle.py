@@ -32,21 +32,40 @@ class Oracle:
         self._arm.model.opt.timestep = 0.004
         self._expert = Expert(self._arm)
 
-    def chunk(self, robot: Robot) -> FloatArray:
-        """Joint targets (16, 6) [rad] of the expert from the robot's present state."""
+    def chunk(self, robot: Robot, committed: int = 0) -> FloatArray:
+        """Joint targets (16, 6) [rad] of the expert from the robot's present state.
+
+        Args:
+            robot: Stays as it is.
+            committed: So many rows are what the robot will do anyway while a slow policy computes;
+                the expert goes on from where they end, at their speed.
+        """
         self._arm.copy_state(robot.arm)
+        if committed:
+            return self._after(robot, committed)
         # From where the arm is, not from where it is told to be, which the policy cannot see;
         # but the gripper goes on squeezing.
         start = robot.arm.joint_reading().position
         start[_GRIPPER] = robot.command().position[_GRIPPER]
-        point = self._expert.begin_in_flow(start)
+        return np.stack(self._act(self._expert.begin_in_flow(start), ROWS))
+
+    def _after(self, robot: Robot, committed: int) -> FloatArray:
+        rows = [robot.command((row + 1) * ROW_S).position for row in range(committed)]
+        for tick in range(committed * _TICKS):
+            self._arm.apply(robot.command((tick + 1) * _TICK_S).position)
+            self._arm.advance(_TICK_S)
+        point = robot.command(committed * ROW_S)
+        self._expert.begin(point)
+        return np.stack(rows + self._act(point, ROWS - committed))
+
+    def _act(self, point: JointPoint, count: int) -> list[FloatArray]:
         rows: list[FloatArray] = []
-        for _ in range(ROWS):
+        for _ in range(count):
             following = self._expert.act()
             self._drive(point, following)
             rows.append(following.position)
             point = following
-        return np.stack(rows)
+        return rows
 
     def _drive(self, begin: JointPoint, end: JointPoint) -> None:
         period = Timeline(

@@ -68,11 +68,11 @@ def _batch(samples: Samples, rng: np.random.Generator) -> tuple[Tensor, list[Ten
     index = rng.integers(0, len(samples.joints), _BATCH)
     joints = torch.from_numpy(samples.joints[index])
     joints = joints + _JOINT_NOISE * torch.randn_like(joints)
-    cameras = [_jittered(torch.from_numpy(view[index])) for view in samples.views]
+    cameras = [jittered(torch.from_numpy(view[index])) for view in samples.views]
     return joints, cameras, torch.from_numpy(samples.rows[index])
 
 
-def _jittered(frames: Tensor) -> Tensor:
+def jittered(frames: Tensor) -> Tensor:
     """Scale frames (B, 96, 96, 3) as `pipeline.preprocess` does, and jitter them."""
     gain = 1.0 + 0.2 * (torch.rand(len(frames), 1, 1, 1) - 0.5)
     shift = 0.1 * (torch.rand(len(frames), 3, 1, 1) - 0.5)

@@ -84,7 +84,8 @@ def chunk_section(
         markdown_table(*arm_table(ablations)),
         "### Gripper in the same run",
         "One channel that opens and closes; each chunk predicts the switch with an error of "
-        "20 ms. Ours takes about 70 ms by its limits; the others have no limits.",
+        "20 ms. Ours takes 80 to 100 ms, a whole number of rows that its limits allow; the "
+        "others have no limits.",
         markdown_table(*gripper_table(main)),
         "### Other policies and latencies: RMS jerk [rad/s³] / RMSE [mrad] / lag [ms]",
         markdown_table(*_cases_table(rows)),

@@ -1,23 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a slow inference costs: success of the demo policy for each merge rule and added delay.
+"""What a slow inference costs: success of a policy for each way to use chunks and added delay.
 
 Closed loop in the simulation without ROS: the policy sees what its own chunks, late as they are,
-have done.
+have done. Real-time chunking needs a policy that can be told what is being played: a flow policy
+of the same task, in the three forms it comes in.
 """
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from multiprocessing import get_context
+from pathlib import Path
+
+import yaml
 
 from levine_policy_node.core.merge import MergeRule
 from levine_policy_node.core.success_rate import EpisodeResult
+from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.merge_choice import MergeChoice
 from levine_policy_node.sim.direct import Delay, run_direct
+
+REGRESSION = "so101_pick_place"
+FLOW = "so101_flow"
+FLOW_GRAPH = "so101_flow_graph"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,62 +36,88 @@ class Way:
     """One way to use chunks.
 
     Attributes:
+        policy: Bundle.
         rule: Merge rule.
         smoothing_s: Standard deviation of the smoothing [s].
         aligned: Whether rows are placed where their observation says, or from arrival on.
+        rtc: Mode of real-time chunking if it is another than the bundle's.
     """
 
+    policy: str
     rule: MergeRule
     smoothing_s: float = 0.06
     aligned: bool = True
+    rtc: str = ""
 
     def __str__(self) -> str:
         """As the table calls it."""
         if not self.aligned:
-            return f"levine {self.rule}, rows from arrival on"
+            return f"{self.rule}, rows from arrival on"
+        if self.rule == "rtc":
+            return f"levine rtc {self.rtc}"
         return f"levine {self.rule}, smoothing {1e3 * self.smoothing_s:.0f} ms"
 
 
 WAYS = (
-    Way("replace"),
-    Way("blend"),
-    Way("blend", smoothing_s=0.0),
-    Way("ensemble"),
-    Way("blend", aligned=False),
+    Way(REGRESSION, "replace"),
+    Way(REGRESSION, "blend"),
+    Way(REGRESSION, "blend", smoothing_s=0.0),
+    Way(REGRESSION, "ensemble"),
+    Way(REGRESSION, "blend", aligned=False),
+    Way(FLOW, "blend"),
+    Way(FLOW, "rtc", rtc="guided"),
+    Way(FLOW, "rtc", rtc="trained"),
+    Way(FLOW_GRAPH, "rtc", rtc="graph"),
+    Way(FLOW, "blend", aligned=False),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DelayResult:
-    """How often one way succeeded with one delay."""
+    """How often one way succeeded with one delay, and how long a success took [s]."""
 
     way: Way
     delay_s: float
     episodes: int
     successes: int
+    success_s: float
 
 
 def run_delays(
-    delays_s: Sequence[float], seeds: range, workers: int, *, robot: str, policy: str
+    ways: Sequence[Way], delays_s: Sequence[float], seeds: range, workers: int, *, robot: str
 ) -> Iterator[DelayResult]:
     """Every way with every delay on the same seeds, in `workers` processes."""
-    run = partial(_run, seeds=seeds, robot=robot, policy=policy)
+    run = partial(_run, seeds=seeds, robot=robot)
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        yield from pool.map(run, product(WAYS, delays_s))
+        yield from pool.map(run, product(ways, delays_s))
 
 
-def _run(case: tuple[Way, float], *, seeds: range, robot: str, policy: str) -> DelayResult:
+def _run(case: tuple[Way, float], *, seeds: range, robot: str) -> DelayResult:
     way, delay_s = case
-    results = run_direct(
-        robot=robot,
-        policy=policy,
-        seeds=seeds,
-        delay=Delay(delay_s, way.aligned),
-        merge=MergeChoice(rule=way.rule, smoothing_s=way.smoothing_s),
-        on_episode=_ignore,
-    )
-    return DelayResult(way, delay_s, int(results["episodes"]), int(results["successes"]))
+    episodes: list[EpisodeResult] = []
+    with tempfile.TemporaryDirectory(prefix="levine_bench_") as folder:
+        run_direct(
+            robot=robot,
+            policy=_bundle(way, Path(folder)),
+            seeds=seeds,
+            delay=Delay(delay_s, way.aligned),
+            merge=MergeChoice(rule=way.rule, smoothing_s=way.smoothing_s),
+            on_episode=lambda _, result: episodes.append(result),
+        )
+    took_s = [episode.duration_s for episode in episodes if episode.success]
+    mean_s = sum(took_s) / len(took_s) if took_s else float("nan")
+    return DelayResult(way, delay_s, len(episodes), len(took_s), round(mean_s, 2))
 
 
-def _ignore(index: int, result: EpisodeResult) -> None:
-    del index, result
+def _bundle(way: Way, folder: Path) -> str:
+    """The bundle, or a copy of it that names the mode of real-time chunking wanted."""
+    bundle = load_bundle(way.policy)
+    rtc = bundle.document.rtc
+    if not way.rtc or (rtc is not None and rtc.mode == way.rtc):
+        return way.policy
+    copy = folder / bundle.path.name
+    shutil.copytree(bundle.path, copy)
+    document = yaml.safe_load((copy / "policy.yaml").read_text())
+    document["chunk"]["rtc"] = {"mode": way.rtc}
+    (copy / "policy.yaml").write_text(yaml.safe_dump(document))
+    return str(copy)

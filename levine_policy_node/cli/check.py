@@ -13,8 +13,9 @@ from levine_policy_node.cli.table import format_table
 from levine_policy_node.errors import BundleError
 from levine_policy_node.robot import Robot, load_robot, robots_directory
 from levine_policy_node.runtime.bundle import Bundle, load_bundle
-from levine_policy_node.runtime.bundle_schema import ImageObservation, JointTerm
+from levine_policy_node.runtime.bundle_schema import JointTarget, VelocityTarget
 from levine_policy_node.runtime.image_schema import ImageSpec
+from levine_policy_node.runtime.observation_schema import ImageObservation, JointTerm, PolicyInput
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 
 
@@ -67,7 +68,8 @@ def _describe(bundle: Bundle) -> str:
         f"  made for    {document.robot}",
         f"  files       {sizes}",
         f"  rate        {document.rate:g} Hz: {chunk.size} rows are {chunk.size / document.rate:g}"
-        f" s; it looks again after {chunk.execute} rows ({bundle.replan_s:g} s)",
+        f" s; it looks again {_replan_form(bundle)}",
+        f"  decoder     {_decoder_form(bundle)}",
         "",
         "It sees:",
         format_table(["input", "from", "as"], _observation_rows(bundle)),
@@ -78,6 +80,20 @@ def _describe(bundle: Bundle) -> str:
     return "\n".join(parts)
 
 
+def _decoder_form(bundle: Bundle) -> str:
+    document = bundle.document
+    steps = f", {document.decoder.steps} steps" if document.decoder.type == "flow" else ""
+    graphs = " and ".join(document.graphs.files)
+    if document.rtc is None:
+        return f"{document.decoder.type}{steps} ({graphs})"
+    delay = document.rtc.max_delay
+    trained = "" if delay is None else f", delays up to {delay} rows"
+    return (
+        f"{document.decoder.type}{steps} ({graphs}); real-time chunking: {document.rtc.mode}"
+        f"{trained}"
+    )
+
+
 def _observation_rows(bundle: Bundle) -> list[list[str]]:
     rows: list[list[str]] = []
     for key, spec in bundle.document.observations.items():
@@ -85,6 +101,9 @@ def _observation_rows(bundle: Bundle) -> list[list[str]]:
         if isinstance(spec, ImageObservation):
             camera = bundle.document.cameras[key]
             rows.append([name, f"camera {camera}", _image_form(spec.image)])
+            continue
+        if isinstance(spec, PolicyInput):
+            rows.append([name, spec.kind.replace("/", ": ").replace("_", " "), "as computed"])
             continue
         for term in spec.terms:
             quantity = term.kind.removeprefix("state/").replace("/", " ")
@@ -112,10 +131,23 @@ def _number_form(spec: Any, term: JointTerm) -> str:
     return ", ".join(steps)
 
 
+def _replan_form(bundle: Bundle) -> str:
+    chunk = bundle.document.chunk
+    if chunk.replan == "at_once":
+        return "as soon as it has answered"
+    if chunk.replan == "threshold":
+        return f"when {chunk.threshold_s:g} s are left to play"
+    return f"after {chunk.execute} rows ({bundle.replan_s:g} s)"
+
+
+def _target(part: JointTarget | VelocityTarget) -> str:
+    return f"position, {part.mode}" if isinstance(part, JointTarget) else "velocity, summed up"
+
+
 def _action_rows(bundle: Bundle) -> list[list[str]]:
     action = bundle.document.action
     return [
-        [name, f"position, {part.mode}", action.normalize or "as predicted"]
+        [name, _target(part), action.normalize or "as predicted"]
         for part in action.parts
         for name in part.names
     ]

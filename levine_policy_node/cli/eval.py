@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--latency-s", type=float, default=0.0, help="with --direct: observation to chunk [s]"
     )
     parser.add_argument(
-        "--merge", choices=("bundle", "replace", "blend", "ensemble"), default="bundle"
+        "--merge", choices=("bundle", "replace", "blend", "ensemble", "rtc"), default="bundle"
     )
     parser.add_argument(
         "--smoothing-s",

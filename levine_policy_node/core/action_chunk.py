@@ -21,6 +21,11 @@ class ActionChunk:
         dt_s: Time between rows [s].
         positions: Shape (T, J) [rad].
         source: Source tag, `policy:<name>@<hash8>#<epoch>`.
+        integrated_from: Where the sum of a joint's velocities begins, shape (J,) [rad], NaN for a
+            joint whose targets are positions; None if all are. Of the others only the differences
+            between rows count.
+        delay_rows: For how many rows before the chunk takes effect it was inferred (real-time
+            chunking, rows as the policy returns them); None if it knows of no delay.
     """
 
     joint_names: tuple[str, ...]
@@ -28,6 +33,8 @@ class ActionChunk:
     dt_s: float
     positions: FloatArray
     source: str = ""
+    delay_rows: int | None = None
+    integrated_from: FloatArray | None = None
 
     def row_stamp(self, row: int) -> StampNs:
         """When row `row` is due, on the ROS clock [ns]."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a policy's action columns to joint targets."""
+"""From a policy's action columns to joint targets, and back."""
 
 from __future__ import annotations
 
@@ -43,3 +43,21 @@ class ActionLayout:
         values = actions if self.normalization is None else self.normalization.invert(actions)
         targets = (values * self.scale + self.offset)[:, self.order]
         return targets + np.where(self.relative[self.order], measured, 0.0)
+
+    def actions(self, positions: FloatArray, measured: FloatArray) -> FloatArray:
+        """Turn absolute joint targets into actions, the inverse of `positions`.
+
+        Args:
+            positions: The first L rows of a chunk, shape (L, J) [rad].
+            measured: Joint positions of the observation, shape (J,) [rad].
+
+        Returns:
+            Shape (L, A), in the network's unit.
+        """
+        targets = positions - np.where(self.relative[self.order], measured, 0.0)
+        values = np.empty((len(positions), len(self.order)))
+        values[:, self.order] = targets
+        values = (values - self.offset) / self.scale
+        if self.normalization is None:
+            return values
+        return self.normalization.first_rows(len(values)).apply(values)

@@ -54,8 +54,7 @@ def _read(chunk: ActionChunk, offsets_s: FloatArray) -> tuple[FloatArray, np.nda
     covered = (at >= -1e-9) & (at <= last + 1e-9)
     if last == 0:
         return np.repeat(rows, len(offsets_s), axis=0), covered
-    times_s = dt_s * np.arange(last + 1, dtype=np.float64)
-    velocities, accelerations = cubic_knots(times_s, rows)
+    velocities, accelerations = cubic_knots(dt_s, rows)
     at = np.clip(at, 0.0, last)
     k = np.minimum(at.astype(np.intp), last - 1)
     t = ((at - k) * dt_s)[:, None]

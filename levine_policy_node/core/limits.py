@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from levine_policy_node.core.bezier import CONTROL, KIND_ROWS, split
 from levine_policy_node.core.timeline import ClockNs, Timeline
 from levine_policy_node.core.units import FloatArray
 
@@ -42,6 +43,17 @@ class JointLimits:
             self.velocity * factor,
             self.acceleration * factor,
             self.jerk * factor,
+        )
+
+    def slowed(self, factor: float) -> JointLimits:
+        """What a motion may do that is played `factor` times slower."""
+        return JointLimits(
+            self.names,
+            self.lower,
+            self.upper,
+            self.velocity * factor,
+            self.acceleration * factor**2,
+            self.jerk * factor**3,
         )
 
     def outside(self, position: FloatArray) -> str:
@@ -110,10 +122,10 @@ def excess_segments(timeline: Timeline[ClockNs], limits: JointLimits) -> list[Ex
     ]
 
 
-def joints_too_fast(timeline: Timeline[ClockNs], limits: JointLimits) -> np.ndarray:
-    """Mask (J,) of the joints that break a velocity, acceleration or jerk limit, or NaN."""
+def joints_outside(timeline: Timeline[ClockNs], limits: JointLimits) -> np.ndarray:
+    """Mask (J,) of the joints that break any of their limits somewhere, or are not finite."""
     _, reach = _reach(timeline, limits)
-    return np.asarray(~(reach[1:] <= 1.0).all(axis=(0, 1)))
+    return np.asarray(~(reach <= 1.0).all(axis=(0, 1)))
 
 
 def _reach(timeline: Timeline[ClockNs], limits: JointLimits) -> tuple[np.ndarray, FloatArray]:
@@ -123,7 +135,7 @@ def _reach(timeline: Timeline[ClockNs], limits: JointLimits) -> tuple[np.ndarray
     ends = _segment_ends(timeline, spans)
     ends[[0, 3]] -= _centre(limits)
     with np.errstate(invalid="ignore"):
-        points = (_CONTROL @ ends.reshape(6, -1)).reshape(18, *ends.shape[1:])
+        points = (CONTROL @ ends.reshape(6, -1)).reshape(18, *ends.shape[1:])
     half = _half_widths(limits, spans)
     reach = np.maximum.reduceat(np.abs(points), _FIRST_ROWS, axis=0)
     # Written so that NaN counts as outside.
@@ -133,14 +145,15 @@ def _reach(timeline: Timeline[ClockNs], limits: JointLimits) -> tuple[np.ndarray
         return bad, np.zeros((4, 0, len(limits.names)))
     # The first and last control points lie on the curve: beyond the limit there, nothing is left
     # to find out by splitting.
-    on_curve = [np.abs(points[[r.start, r.stop - 1]][:, bad]).max(axis=0) for r in _KIND_ROWS]
-    close = np.array(on_curve) / half[:, bad]
+    on_curve = np.abs(points[:, bad])
+    close = np.maximum(on_curve[_FIRST_ROWS], on_curve[_LAST_ROWS]) / half[:, bad]
     doubtful = np.flatnonzero(close.max(axis=(0, 2)) <= 1.0)
     at = bad[doubtful]
-    for kind, rows in enumerate(_KIND_ROWS):
-        if len(at) > 0:
-            split = np.abs(_split(points[rows][:, at], _SPLITS))
-            close[kind, doubtful] = split.max(axis=(0, 1)) / half[kind, at]
+    for kind, rows in enumerate(KIND_ROWS):
+        if inside[kind, at].all():
+            continue
+        halves = np.abs(split(points[rows][:, at], _SPLITS))
+        close[kind, doubtful] = halves.max(axis=(0, 1)) / half[kind, at]
     return bad, close
 
 
@@ -170,42 +183,8 @@ def _segment_ends(timeline: Timeline[ClockNs], spans: FloatArray) -> FloatArray:
     return np.array([p[:-1], h * v[:-1], h * h * a[:-1], p[1:], h * v[1:], h * h * a[1:]])
 
 
-def _control_matrix() -> FloatArray:
-    """Bezier control points of a segment and its derivatives from `_segment_ends`, (18, 6).
-
-    Six of the position, five of h v, four of h^2 a and three of h^3 j.
-    """
-    position = np.array(
-        [
-            [1, 0, 0, 0, 0, 0],
-            [1, 1 / 5, 0, 0, 0, 0],
-            [1, 2 / 5, 1 / 20, 0, 0, 0],
-            [0, 0, 0, 1, -2 / 5, 1 / 20],
-            [0, 0, 0, 1, -1 / 5, 0],
-            [0, 0, 0, 1, 0, 0],
-        ]
-    )
-    velocity = 5 * np.diff(position, axis=0)
-    acceleration = 4 * np.diff(velocity, axis=0)
-    return np.vstack([position, velocity, acceleration, 3 * np.diff(acceleration, axis=0)])
-
-
-_CONTROL = _control_matrix()
-_KIND_ROWS = (slice(0, 6), slice(6, 11), slice(11, 15), slice(15, 18))
-_FIRST_ROWS = [rows.start for rows in _KIND_ROWS]
-
-
-def _split(points: FloatArray, times: int) -> FloatArray:
-    """Halve every curve `times` times (de Casteljau), shape (N, 2**times, S, J)."""
-    pieces = points[:, None]
-    for _ in range(times):
-        left, right, row = [pieces[0]], [pieces[-1]], pieces
-        while len(row) > 1:
-            row = 0.5 * (row[1:] + row[:-1])
-            left.append(row[0])
-            right.append(row[-1])
-        pieces = np.concatenate([np.stack(left), np.stack(right[::-1])], axis=1)
-    return pieces
+_FIRST_ROWS = [rows.start for rows in KIND_ROWS]
+_LAST_ROWS = [rows.stop - 1 for rows in KIND_ROWS]
 
 
 def _centre(limits: JointLimits) -> FloatArray:

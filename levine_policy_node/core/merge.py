@@ -14,23 +14,25 @@ from typing import Literal
 import numpy as np
 
 from levine_policy_node.core.action_chunk import ActionChunk
-from levine_policy_node.core.fade import faded
-from levine_policy_node.core.limits import JointLimits, joints_too_fast
+from levine_policy_node.core.crossfade import Overlay, overlay
+from levine_policy_node.core.curve import MAX_STRETCH, SHORTEST_S, curve_through, slowed
+from levine_policy_node.core.limits import JointLimits, joints_outside
 from levine_policy_node.core.smoothing import smoothed
-from levine_policy_node.core.spline import cubic_knots
-from levine_policy_node.core.stepped import step_time, stepped
 from levine_policy_node.core.timeline import Timeline
-from levine_policy_node.core.timeline_cuts import MIN_GAP_NS, clear_cut, without_short_segments
+from levine_policy_node.core.timeline_cuts import without_short_segments
 from levine_policy_node.core.units import FloatArray, StampNs, nanoseconds, seconds
 
-MergeRule = Literal["replace", "blend", "ensemble"]
+MergeRule = Literal["replace", "blend", "ensemble", "rtc"]
 
-# A difference too large for the limits within one window may fit a longer one: the jerk of a
-# quintic fade falls with the cube of its length.
-_WINDOW_FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0)
-_SHORTEST_WINDOWS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
-_MAX_STRETCH = 4.0
-_SHORTEST_SEGMENT_S = 1e-3
+# A difference too large for the limits within one window may fit a longer one, and where none
+# fits, because the chunk itself leaves no room, a slower chunk.
+_WINDOW_FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+_SHORTEST_WINDOWS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+# How many windows both motions are worked out for at once.
+_AHEAD = 2
+# Share of a step by which the mixture of two steps may pass its end.
+_OVERSHOOT = 0.005
+_SLOWER = (1.1, 1.25, 1.5, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class MergeOptions:
 
     Attributes:
         rule: `replace` takes the new chunk as soon as the limits allow; `blend` fades to it over
-            `blend_s`; `ensemble` first averages the recent chunks (ACT), then blends.
+            `blend_s`; `ensemble` first averages the recent chunks (ACT), then blends;
+            `rtc` blends chunks that were inferred to continue the timeline.
         blend_s: Length of the fade from the previous timeline [s].
         ensemble_k: Weights of an ensemble are exp(-k i), i = 0 the oldest.
         smoothing_s: Standard deviation of the zero-phase smoothing of a chunk [s]; 0 for none.
@@ -70,11 +73,14 @@ class Merged:
         timeline: Starts at `now` when it continues a previous one, else at `now + lead`.
         dropped_rows: Rows whose time had passed.
         stretch: Factor by which the chunk was slowed to fit the limits; 1 when it fits.
+        fits: Whether everything from the seam on is within the limits. If not, the supervisor
+            finds its own way.
     """
 
     timeline: Timeline[StampNs]
     dropped_rows: int
     stretch: float
+    fits: bool
 
 
 def merge_chunk(
@@ -88,7 +94,7 @@ def merge_chunk(
 
     Args:
         previous: The timeline being played, or None to start afresh from the chunk.
-        chunk: Joint targets, in the joint order of `limits`.
+        chunk: Joint targets, in the joint order of `limits` and inside the joint range.
         now_ns: Present time on the ROS clock [ns].
         limits: What the arm may be asked to do.
         options: Window and delays.
@@ -96,187 +102,134 @@ def merge_chunk(
     Returns:
         The merged timeline, or None if no row of the chunk is still due.
     """
-    seam_ns = StampNs(now_ns + nanoseconds(options.lead_s))
-    due_s = _row_times(chunk, seam_ns, options.actuation_delay_s)
-    dropped = int(np.count_nonzero(due_s <= 0.0))
-    if dropped == len(due_s):
+    first_ns = StampNs(chunk.row_stamp(0) - nanoseconds(options.actuation_delay_s))
+    # A curve begins at most one period before its first row.
+    earliest_ns = StampNs(first_ns - nanoseconds(chunk.dt_s))
+    seam_ns = StampNs(max(now_ns + nanoseconds(options.lead_s), earliest_ns))
+    if seam_ns - now_ns < nanoseconds(SHORTEST_S):
+        seam_ns = now_ns
+    first_s = seconds(first_ns - seam_ns)
+    due_s = first_s + chunk.dt_s * np.arange(len(chunk.positions), dtype=np.float64)
+    if due_s[-1] <= SHORTEST_S:
         return None
     if previous is not None and not (previous.covers(now_ns) and previous.covers(seam_ns)):
         previous = None
-    chunk = _smoothed(chunk, options)
-    curve, stretch = _fitting_curve(chunk, seam_ns, due_s, limits, options)
-    if previous is not None:
-        head = without_short_segments(previous.window(now_ns, seam_ns), _SHORTEST_SEGMENT_S)
-        curve = head.then(_joined(previous, curve, limits, options))
-    return Merged(curve, dropped, stretch)
-
-
-def _smoothed(chunk: ActionChunk, options: MergeOptions) -> ActionChunk:
-    """All rows count, also those whose time has passed: they support the ones that are due."""
-    sigma_s = np.where(options.is_discrete(chunk.joint_names), 0.0, options.smoothing_s)
-    if not np.any(sigma_s > 0.0):
-        return chunk
-    return replace(chunk, positions=smoothed(chunk.positions, chunk.dt_s, sigma_s))
-
-
-def _fitting_curve(
-    chunk: ActionChunk,
-    seam_ns: StampNs,
-    due_s: FloatArray,
-    limits: JointLimits,
-    options: MergeOptions,
-) -> tuple[Timeline[StampNs], float]:
-    """The curve through the rows from the seam on, slowed until it fits the limits.
-
-    A switching joint does not slow the others: where it is too fast it switches in steps.
-    """
     discrete = options.is_discrete(chunk.joint_names)
-    stretch = 1.0
-    while True:
-        times_s, rows = _supported(chunk, due_s, stretch)
-        curve = _through(chunk, seam_ns, times_s, rows)
-        excess = _excess(curve.window(seam_ns, StampNs(curve.end_ns)), limits)
-        slowest = float(np.max(excess, where=~discrete, initial=0.0))
-        if slowest <= 1.0 or stretch >= _MAX_STRETCH:
+    chunk = _smoothed(chunk, discrete, options.smoothing_s)
+    curve, stretch, outside = curve_through(chunk, seam_ns, first_s, limits, discrete)
+    dropped = int(np.count_nonzero(due_s <= 0.0))
+    if previous is None:
+        return Merged(curve, dropped, stretch, not outside.any())
+    joined, beyond = _joined(previous, curve, limits, discrete, options)
+    for factor in _SLOWER:
+        if not np.any(beyond & ~discrete) or stretch * factor > MAX_STRETCH:
             break
-        stretch = min(_MAX_STRETCH, stretch * max(1.01, slowest))
-    too_fast = np.flatnonzero(discrete & (excess > 1.0))
-    if len(too_fast) > 0:
-        curve = _with_steps(curve, times_s - times_s[0], rows, too_fast, limits)
-    # A row may be due a microsecond after the seam; rounding would be its jerk.
-    due = curve.window(seam_ns, StampNs(curve.end_ns))
-    return without_short_segments(due, _SHORTEST_SEGMENT_S), stretch
+        slow, still = _joined(previous, slowed(curve, factor), limits, discrete, options)
+        if not np.any(still & ~discrete):
+            joined, beyond, stretch = slow, still, stretch * factor
+    if now_ns < seam_ns:
+        head = previous.window(now_ns, seam_ns)
+        joined = without_short_segments(head, SHORTEST_S).then(joined)
+    return Merged(joined, dropped, stretch, not (outside | beyond).any())
 
 
-def _row_times(chunk: ActionChunk, seam_ns: StampNs, delay_s: float) -> FloatArray:
-    """When each row must be sent, relative to the seam, shape (T,) [s]."""
-    first_s = seconds(chunk.row_stamp(0) - seam_ns) - delay_s
-    return first_s + chunk.dt_s * np.arange(len(chunk.positions), dtype=np.float64)
-
-
-def _supported(
-    chunk: ActionChunk, due_s: FloatArray, stretch: float
-) -> tuple[FloatArray, FloatArray]:
-    """Times relative to the seam [s] and rows of a curve that begins at the seam or before it.
-
-    Two past rows are kept as support. If the first row is still ahead, one row before it is
-    extrapolated, so that the curve exists at the seam. Rows ahead are slowed by `stretch`.
-    """
-    keep = max(0, int(np.count_nonzero(due_s <= 0.0)) - 2)
-    times, rows = due_s[keep:], chunk.positions[keep:]
-    if times[0] > 0.0:
-        before_s = max(chunk.dt_s, float(times[0]))
-        rows = np.vstack([_extrapolated(rows, before_s / chunk.dt_s), rows])
-        times = np.concatenate([[times[0] - before_s], times])
-    times = np.where(times > 0.0, times * stretch, times)
-    if len(times) == 1:
-        times, rows = np.array([times[0], times[0] + chunk.dt_s]), np.vstack([rows, rows])
-    return times, rows
-
-
-def _through(
-    chunk: ActionChunk, seam_ns: StampNs, times_s: FloatArray, rows: FloatArray
-) -> Timeline[StampNs]:
-    """The C2 curve through the rows."""
-    velocities, accelerations = cubic_knots(times_s, rows)
-    return Timeline(
-        chunk.joint_names,
-        StampNs(seam_ns + nanoseconds(float(times_s[0]))),
-        times_s - times_s[0],
-        rows,
-        velocities,
-        accelerations,
-        chunk.source,
-    )
-
-
-def _with_steps(
-    curve: Timeline[StampNs],
-    times_s: FloatArray,
-    rows: FloatArray,
-    joints: np.ndarray,
-    limits: JointLimits,
-) -> Timeline[StampNs]:
-    """Let `joints` step from row to row instead; the curve is as long as the longest step asks."""
-    lengths_s = {int(j): step_time(times_s, rows, int(j), limits) for j in joints}
-    knots_s = set(times_s.tolist())
-    for joint, length_s in lengths_s.items():
-        changes = times_s[1:][np.diff(rows[:, joint]) != 0.0]
-        knots_s.update((changes + length_s).tolist())
-    at_s = np.array(sorted(knots_s))
-    at_s = at_s[np.concatenate([[True], np.diff(at_s) * 1e9 >= MIN_GAP_NS])]
-    points = [curve.sample_s(float(t)) for t in at_s]
-    p, v, a = (
-        np.array([getattr(point, name) for point in points])
-        for name in ("position", "velocity", "acceleration")
-    )
-    for joint, length_s in lengths_s.items():
-        p[:, joint], v[:, joint], a[:, joint] = stepped(times_s, rows[:, joint], length_s, at_s)
-    return Timeline(curve.joint_names, curve.start_ns, at_s, p, v, a, curve.source)
-
-
-def _extrapolated(rows: FloatArray, periods: float) -> FloatArray:
-    """The row `periods` before the first, on the parabola of the first three, shape (J,)."""
-    first = rows[0]
-    step = rows[1] - first if len(rows) > 1 else np.zeros_like(first)
-    bend = rows[2] - 2.0 * rows[1] + first if len(rows) > 2 else np.zeros_like(first)
-    return first - periods * step + 0.5 * periods * (periods + 1.0) * bend
+def _smoothed(chunk: ActionChunk, discrete: np.ndarray, sigma_s: float) -> ActionChunk:
+    """All rows count, also those whose time has passed: they support the ones that are due."""
+    if sigma_s <= 0.0:
+        return chunk
+    rows = smoothed(chunk.positions, chunk.dt_s, np.where(discrete, 0.0, sigma_s))
+    return replace(chunk, positions=rows)
 
 
 def _joined(
     previous: Timeline[StampNs],
     curve: Timeline[StampNs],
     limits: JointLimits,
+    discrete: np.ndarray,
     options: MergeOptions,
-) -> Timeline[StampNs]:
-    """Fade from `previous` into the curve, which begins at the seam.
+) -> tuple[Timeline[StampNs], np.ndarray]:
+    """Go over from `previous` to the curve, which begins at the seam.
 
-    The shortest windows are taken whose motion is within the limits; if none is, the longest, and
-    the supervisor finds its own way onto the curve. Switching joints have windows of their own.
+    The shortest windows are taken whose motion is within the limits; if none is, the longest. A
+    window may be longer than the curve, which then ends in between. Switching joints have windows
+    of their own, and where none of them will do they go on as they were.
+
+    Returns:
+        The motion, and a mask (J,) of the joints that are not within the limits.
     """
-    discrete = options.is_discrete(curve.joint_names)
-    state = previous.sample(curve.start_ns)
-    windows_s = tuple(options.blend_s * factor for factor in _WINDOW_FACTORS)
-    if options.rule == "replace":
-        windows_s = _SHORTEST_WINDOWS_S
-    choice = np.zeros(len(discrete), dtype=int)
+    windows_s = _windows(discrete, options)
     last = len(windows_s) - 1
+    choice = _shortest(previous, curve, windows_s, limits, discrete)
+    joints, both = np.arange(len(discrete)), None
     while True:
-        lengths_s = np.where(
-            discrete, np.take(_SHORTEST_WINDOWS_S, choice), np.take(windows_s, choice)
-        )
-        motion = faded(state, curve, _fade_ns(curve, lengths_s))
-        excess = joints_too_fast(motion, limits)
+        lengths_s = windows_s[choice, joints]
+        length_s = float(lengths_s.max())
+        if both is None or both.window_s < length_s:
+            ahead = np.maximum(choice, np.minimum(choice + _AHEAD, last - 1))
+            window_s = float(windows_s[ahead, joints].max())
+            both = overlay(previous, curve, window_s, limits)
+        at_s, mixed = both.mixed(lengths_s)
+        knots = (mixed.position, mixed.velocity, mixed.acceleration)
+        motion = Timeline(curve.joint_names, curve.start_ns, at_s, *knots, curve.source)
+        outside = joints_outside(motion, _between(limits, both, discrete))
         # The other joints stay together, so that the path between two chunks is kept.
-        longer = np.where(discrete, excess, np.any(excess & ~discrete)) & (choice < last)
-        if not np.any(longer):
-            return motion
+        again = (outside & discrete) | (~discrete & bool((outside & ~discrete).any()))
+        longer = again & (choice < last)
+        if not longer.any():
+            break
         choice = choice + longer
+    return _with_rest(motion, curve), outside
 
 
-def _fade_ns(curve: Timeline[StampNs], lengths_s: FloatArray) -> np.ndarray:
-    """Fade lengths (J,) [ns] that end inside the curve and not next to one of its knots."""
-    longest_s = 0.9 * curve.duration_s
-    found: list[int] = []
-    for length_s in lengths_s:
-        end_ns = StampNs(curve.start_ns + nanoseconds(min(float(length_s), longest_s)))
-        found.append(clear_cut(curve, end_ns, MIN_GAP_NS) - curve.start_ns)
-    return np.array(found, dtype=np.int64)
+def _windows(discrete: np.ndarray, options: MergeOptions) -> FloatArray:
+    """Windows (W, J) to try for each joint, the shortest first [s]."""
+    together_s = np.array(_SHORTEST_WINDOWS_S)
+    if options.rule != "replace":
+        together_s = options.blend_s * np.array(_WINDOW_FACTORS)
+    own_s = np.array((*_SHORTEST_WINDOWS_S[:-1], np.inf))
+    return np.where(discrete, own_s[:, None], together_s[:, None])
 
 
-def _excess(timeline: Timeline[StampNs], limits: JointLimits) -> FloatArray:
-    """Time scale (J,) by which each joint is too fast; at most 1, or 0, within the limits.
-
-    Slowing a motion by s divides velocity by s, acceleration by s^2 and jerk by s^3. Only what
-    breaks a limit is measured exactly, which takes ten times as long as finding out whether.
-    """
-    if not np.any(joints_too_fast(timeline, limits)):
-        return np.zeros(len(limits.names))
-    peaks = timeline.peaks()
-    return np.maximum.reduce(
-        [
-            peaks.velocity / limits.velocity,
-            np.sqrt(peaks.acceleration / limits.acceleration),
-            np.cbrt(peaks.jerk / limits.jerk),
-        ]
+def _with_rest(motion: Timeline[StampNs], curve: Timeline[StampNs]) -> Timeline[StampNs]:
+    """The motion, which starts with the curve, and what follows of the curve."""
+    rest = slice(int(curve.times_s.searchsorted(motion.duration_s, side="right")), None)
+    return Timeline(
+        curve.joint_names,
+        curve.start_ns,
+        np.concatenate([motion.times_s, curve.times_s[rest]]),
+        np.concatenate([motion.positions, curve.positions[rest]]),
+        np.concatenate([motion.velocities, curve.velocities[rest]]),
+        np.concatenate([motion.accelerations, curve.accelerations[rest]]),
+        curve.source,
     )
+
+
+def _shortest(
+    previous: Timeline[StampNs],
+    curve: Timeline[StampNs],
+    windows_s: FloatArray,
+    limits: JointLimits,
+    discrete: np.ndarray,
+) -> np.ndarray:
+    """For each joint the shortest window (J,) that is worth trying.
+
+    The jerk of the mixture begins with 60 gap / window^3 more than that of `previous`, which may
+    take that much off, but no more than all of it.
+    """
+    gap = np.abs(curve.positions[0] - previous.sample(curve.start_ns).position)
+    hopeless = windows_s[:-1] < np.cbrt(30.0 * gap / limits.jerk)
+    together = np.any(hopeless & ~discrete, axis=1)[:, None]
+    each = (hopeless & discrete) | (together & ~discrete)
+    return np.asarray(each.sum(axis=0))
+
+
+def _between(limits: JointLimits, both: Overlay, discrete: np.ndarray) -> JointLimits:
+    """The limits, and for switching joints the range of both motions: they never overshoot."""
+    if not discrete.any():
+        return limits
+    low, high = both.range(discrete)
+    room = _OVERSHOOT * (high - low)
+    lower, upper = limits.lower.copy(), limits.upper.copy()
+    lower[discrete] = np.maximum(low - room, lower[discrete])
+    upper[discrete] = np.minimum(high + room, upper[discrete])
+    return replace(limits, lower=lower, upper=upper)

@@ -37,3 +37,9 @@ class Normalization:
     def invert(self, values: FloatArray) -> FloatArray:
         """From the network's output to the robot's unit."""
         return values * self.spread + self.center
+
+    def first_rows(self, rows: int) -> Normalization:
+        """That of the first `rows` rows, where each row has statistics of its own."""
+        if self.center.ndim < 2:
+            return self
+        return Normalization(self.center[:rows], self.spread[:rows])

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from levine_policy_node.core.action_chunk import ActionChunk
+from levine_policy_node.core.action_prefix import ActionPrefix
 from levine_policy_node.core.observation import Observation
 
 
@@ -26,8 +27,13 @@ class Policy(Protocol):
         """Forget everything seen so far; called before the policy takes over the arm."""
         ...
 
-    def infer(self, observation: Observation) -> ActionChunk:
+    def infer(self, observation: Observation, prefix: ActionPrefix | None = None) -> ActionChunk:
         """Predict joint targets, in the joint order of the robot file.
+
+        Args:
+            observation: What the policy sees.
+            prefix: What will be played meanwhile, for a policy that continues it (real-time
+                chunking); the chunk then says for which delay it is. Others ignore it.
 
         Raises:
             InferenceError: If the output is unusable; there is no chunk then.

@@ -7,21 +7,23 @@ from levine_policy_node.core.alignment import AlignmentLimits, StreamFault, alig
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.history import History
 from levine_policy_node.core.observation import JointSample, Observation
+from levine_policy_node.core.replan_rule import ReplanOptions, Requests, is_due, may_be_due
 from levine_policy_node.core.units import StampNs
 
 _JOINT_HISTORY = 256
 
 
 class Replanner:
-    """Gives one observation per period, as soon as its frames are there.
+    """Gives an observation when one is due, as soon as its frames are there.
+
+    Each observation it gives must be answered before it gives the next. `observe` and `restart`
+    are called from one thread at a time; `answered` and `may_be_due` from any.
 
     Args:
         store: Where frames arrive.
         cameras: Cameras the policy needs.
         limits: What may go into an observation.
-        period_ns: Time between two observations [ns].
-        slack_ns: How much before its time a frame may be used [ns]; without it, a frame that
-            comes a little early would make the policy wait for the next one.
+        options: When one is due.
     """
 
     def __init__(
@@ -29,38 +31,52 @@ class Replanner:
         store: FrameStore,
         cameras: tuple[str, ...],
         limits: AlignmentLimits,
-        period_ns: int,
-        slack_ns: int,
+        options: ReplanOptions,
     ) -> None:
         self._store = store
         self._cameras = cameras
         self._limits = limits
-        self._wait_ns = period_ns - slack_ns
+        self._options = options
         self._joints: History[JointSample] = History()
+        # Two values and not one, so that no thread overwrites what another has changed.
         self._last_ns: StampNs | None = None
+        self._outstanding = False
 
     def add_joint_sample(self, sample: JointSample) -> None:
         """Note a joint state."""
         self._joints = self._joints.extended(sample, _JOINT_HISTORY)
 
     def restart(self) -> None:
-        """Let the next observation be due at once."""
+        """Let the next observation be due at once, or as soon as the last one is answered."""
         self._last_ns = None
 
-    def is_due(self, stamp_ns: StampNs) -> bool:
-        """Whether an observation of this time would be used; callable from any thread."""
-        last_ns = self._last_ns
-        if last_ns is None or stamp_ns < last_ns:
-            return True
-        return stamp_ns - last_ns >= self._wait_ns
+    def answered(self) -> None:
+        """Note that the observation given last has been inferred from, or was dropped."""
+        self._outstanding = False
 
-    def observe(self, now_ns: StampNs) -> Observation | StreamFault | None:
-        """The observation to infer from now; None if none is due, or why there cannot be one."""
+    def may_be_due(self, stamp_ns: StampNs) -> bool:
+        """Whether an observation of this time might be used."""
+        return may_be_due(self._requests, stamp_ns, self._options)
+
+    def observe(
+        self, now_ns: StampNs, ends_ns: int | None = None
+    ) -> Observation | StreamFault | None:
+        """The observation to infer from now; None if none is due, or why there cannot be one.
+
+        Args:
+            now_ns: Present time on the ROS clock.
+            ends_ns: When the timeline being played ends, None if none is.
+        """
         cameras = {name: self._store.history(name) for name in self._cameras}
         found = align(now_ns, cameras, self._joints, self._limits)
         if isinstance(found, StreamFault):
             return found
-        if not self.is_due(found.stamp_ns):
+        if not is_due(self._requests, found.stamp_ns, now_ns, ends_ns, self._options):
             return None
         self._last_ns = found.stamp_ns
+        self._outstanding = True
         return found
+
+    @property
+    def _requests(self) -> Requests:
+        return Requests(self._last_ns, self._outstanding)

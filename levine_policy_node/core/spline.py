@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from levine_policy_node.core.units import FloatArray
 
 
-def cubic_knots(times_s: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Velocities and accelerations of the C2 cubic spline through `rows`.
+def cubic_knots(dt_s: float, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Velocities and accelerations of the C2 cubic spline through evenly spaced `rows`.
 
     The acceleration is constant in the first and the last interval (parabolic run-out): unlike
     a natural end, which forces it to zero, that adds no jerk of its own. With the positions the
@@ -17,26 +19,30 @@ def cubic_knots(times_s: FloatArray, rows: FloatArray) -> tuple[FloatArray, Floa
     tridiagonal system for the second derivatives, Press et al., Numerical Recipes, section 3.3.
 
     Args:
-        times_s: Row times, shape (T,) [s], strictly increasing, T >= 2.
-        rows: Positions, shape (T, J) [rad].
+        dt_s: Time between rows [s].
+        rows: Positions, shape (T, J) [rad], T >= 2.
 
     Returns:
         Velocities (T, J) [rad/s] and accelerations (T, J) [rad/s^2].
     """
-    count = len(times_s)
-    spans = np.diff(times_s)
-    slopes = np.diff(rows, axis=0) / spans[:, None]
+    slopes = (rows[1:] - rows[:-1]) / dt_s
     accelerations = np.zeros_like(rows)
-    if count > 2:
-        system = np.diag(2.0 * (spans[:-1] + spans[1:]))
-        system += np.diag(spans[1:-1], 1) + np.diag(spans[1:-1], -1)
-        system[0, 0] += spans[0]
-        system[-1, -1] += spans[-1]
-        accelerations[1:-1] = np.linalg.solve(system, 6.0 * np.diff(slopes, axis=0))
-        accelerations[0], accelerations[-1] = accelerations[1], accelerations[-2]
+    if len(rows) > 2:
+        inner = _inverse(len(rows) - 2) @ ((6.0 / dt_s) * (slopes[1:] - slopes[:-1]))
+        accelerations[1:-1], accelerations[0], accelerations[-1] = inner, inner[0], inner[-1]
     # v_k = slope_k - h (2 a_k + a_{k+1}) / 6, and from the left at the last row.
-    h = spans[:, None]
+    sixth = dt_s / 6.0
     velocities = np.empty_like(rows)
-    velocities[:-1] = slopes - h * (2.0 * accelerations[:-1] + accelerations[1:]) / 6.0
-    velocities[-1] = slopes[-1] + h[-1] * (accelerations[-2] + 2.0 * accelerations[-1]) / 6.0
+    velocities[:-1] = slopes - sixth * (2.0 * accelerations[:-1] + accelerations[1:])
+    velocities[-1] = slopes[-1] + sixth * (accelerations[-2] + 2.0 * accelerations[-1])
     return velocities, accelerations
+
+
+@lru_cache(maxsize=8)
+def _inverse(count: int) -> FloatArray:
+    """Inverse of the system for the accelerations of `count` inner rows; all chunks share it."""
+    system = np.diag(np.full(count, 4.0))
+    system += np.diag(np.ones(count - 1), 1) + np.diag(np.ones(count - 1), -1)
+    system[0, 0] += 1.0
+    system[-1, -1] += 1.0
+    return np.linalg.inv(system)

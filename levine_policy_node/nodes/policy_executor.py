@@ -13,9 +13,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -26,7 +25,7 @@ from trajectory_msgs.msg import JointTrajectory
 from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.alignment import StreamFault
 from levine_policy_node.core.frame_store import FrameStore
-from levine_policy_node.core.observation import JointSample
+from levine_policy_node.core.inference_pace import InferencePace
 from levine_policy_node.core.placement import ChunkPlacer
 from levine_policy_node.core.statistics import RollingPercentiles
 from levine_policy_node.core.trajectory_message import trajectory_bytes
@@ -34,12 +33,13 @@ from levine_policy_node.core.units import StampNs, nanoseconds, seconds
 from levine_policy_node.nodes.policy_setup import (
     PolicyExecutorParameters,
     choose_merge,
+    choose_replan,
     load_policy,
     make_replanner,
 )
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.camera_topics import CameraTopics, camera_topic
-from levine_policy_node.ros.clocks import ros_now, stamp_from_msg, steady_now
+from levine_policy_node.ros.clocks import ros_now, steady_now
 from levine_policy_node.ros.diagnostics import diagnostics_to_msg
 from levine_policy_node.ros.edge_log import EdgeLog
 from levine_policy_node.ros.entrypoint import run
@@ -47,7 +47,7 @@ from levine_policy_node.ros.managed_node import ManagedNode
 from levine_policy_node.ros.messages import (
     MessageError,
     action_chunk_to_msg,
-    by_name,
+    joint_sample_from_msg,
 )
 from levine_policy_node.ros.parameters import load_parameters
 from levine_policy_node.runtime.inference_worker import (
@@ -55,9 +55,11 @@ from levine_policy_node.runtime.inference_worker import (
     InferenceResult,
     InferenceWorker,
 )
-from levine_policy_node.runtime.merge_choice import merge_remarks
+from levine_policy_node.runtime.merge_choice import merge_remarks, prefix_options
+from levine_policy_node.runtime.replan_choice import describe, replan_remarks
 
 POLICY_MODE = "POLICY"
+STANDING_MODES = {"ARMED", "PAUSED"}
 
 # Publishers are found one after the other, and a joint state may come a moment after the frame
 # of its instant: no news until it lasts.
@@ -79,18 +81,21 @@ class PolicyExecutor(ManagedNode):
         self._store = FrameStore() if store is None else store
         self._inference_s = RollingPercentiles()
         self._age_s = RollingPercentiles()
+        self._pace = InferencePace()
         self._frame_to_chunk_s = RollingPercentiles()
         self._overhead_s = RollingPercentiles()
         self._frame_ns = self._asked_ns = steady_now()
         self._observation_log = EdgeLog(self, "observations are complete again")
         self._inference_log = EdgeLog(self, "inference works again")
         self._joint_log = EdgeLog(self, "joint states are good again")
+        self._rtc_log = EdgeLog(self, "the delay is one for real-time chunking again")
         self._release: list[Callable[[], object]] = []
         self._active = False
         self._patient_until_ns = 0
         self._mode = ""
         self._epoch = 1
-        # Held while an observation is chosen, and while a chunk is placed; never both at once.
+        # Held while an observation is chosen, and while a chunk is placed or a prefix made of what
+        # is played; the second may be taken while the first is held, never the other way round.
         self._planning = threading.Lock()
         self._placing = threading.Lock()
         self.cameras: tuple[str, ...] = ()
@@ -101,17 +106,21 @@ class PolicyExecutor(ManagedNode):
         self._release.append(loaded.policy.close)
         self._robot, self._bundle = loaded.robot, loaded.bundle
         self.cameras = loaded.bundle.cameras
-        self._replanner = make_replanner(loaded, self.parameters, self._store)
+        replan = choose_replan(loaded, self.parameters)
+        self._replanner = make_replanner(loaded, self.parameters, self._store, replan)
         merge = choose_merge(loaded, self.parameters)
-        for remark in merge_remarks(loaded.bundle.document.chunk, merge):
+        remarks = merge_remarks(loaded.bundle.document.chunk, merge)
+        for remark in (*remarks, *replan_remarks(loaded.bundle, replan)):
             self.get_logger().warning(remark)
-        self._placer = ChunkPlacer(loaded.robot.limits(), merge)
+        self._placer = ChunkPlacer(
+            loaded.robot.limits(), merge, prefix_options(loaded.bundle, merge)
+        )
         self._create_outputs()
         self._create_inputs()
         self._worker = InferenceWorker(loaded.policy, self._on_result)
         self._release.append(self._worker.close)
         self.get_logger().info(
-            f"{loaded.bundle.source} for {loaded.robot.name}, every {loaded.bundle.replan_s:g} s, "
+            f"{loaded.bundle.source} for {loaded.robot.name}, {describe(replan)}, "
             f"{merge.rule}, smoothing {merge.smoothing_s:g} s"
         )
 
@@ -165,22 +174,13 @@ class PolicyExecutor(ManagedNode):
         return publisher
 
     def _on_joint_state(self, message: JointState) -> None:
-        wanted = self._robot.joint_names
-        names = cast("Sequence[str]", message.name)
         try:
-            stamp_ns = stamp_from_msg(message.header.stamp)
-            if stamp_ns == 0:
-                raise MessageError("no stamp")
-            positions = by_name(wanted, names, message.position)
-            measured = len(message.velocity) == len(names)
-            velocities = by_name(wanted, names, message.velocity) if measured else None
-            if not np.all(np.isfinite(positions)):
-                raise MessageError("positions are not finite")
+            sample = joint_sample_from_msg(message, self._robot.joint_names)
         except MessageError as error:
             self._joint_log.problem("message", f"joint state dropped: {error}")
             return
         self._joint_log.fine()
-        self._replanner.add_joint_sample(JointSample(stamp_ns, positions, velocities))
+        self._replanner.add_joint_sample(sample)
 
     def _on_mode(self, message: String) -> None:
         entered = message.data == POLICY_MODE and self._mode != POLICY_MODE
@@ -198,7 +198,7 @@ class PolicyExecutor(ManagedNode):
     def _on_new_frame(self, stamp_ns: StampNs) -> None:
         """Infer if this may be the frame waited for; in the thread of the camera."""
         self._frame_ns = steady_now()
-        if self._worker.idle and self._replanner.is_due(stamp_ns):
+        if self._replanner.may_be_due(stamp_ns):
             self._plan()
 
     def _on_tick(self) -> None:
@@ -212,18 +212,18 @@ class PolicyExecutor(ManagedNode):
         with self._placing:
             starves = self._placer.starves(ros_now(self))
         if starves:
-            self.get_logger().warning("starved: the timeline ended before a new chunk came")
+            self.get_logger().warning(self._pace.starved(self._placer.counts.starved))
         self._plan()
 
     def _plan(self) -> None:
         """Ask for an inference if one is due and there is an observation for it."""
         with self._planning:
-            if self._active and self._worker.idle:
+            if self._active:
                 self._observe()
 
     def _observe(self) -> None:
         now_ns = ros_now(self)
-        found = self._replanner.observe(now_ns)
+        found = self._replanner.observe(now_ns, self._placer.ends_ns)
         if isinstance(found, StreamFault):
             if steady_now() >= self._patient_until_ns:
                 kind = (found.stream, found.problem)
@@ -234,14 +234,24 @@ class PolicyExecutor(ManagedNode):
         if found is not None:
             self._age_s.add(seconds(now_ns - found.stamp_ns))
             self._asked_ns = self._frame_ns
-            self._worker.submit(InferenceRequest(found, self._epoch))
+            with self._placing:
+                prefix = self._placer.prefix(found.stamp_ns)
+                request = InferenceRequest(found, self._epoch, prefix)
+                self._rtc_log.tell(self._placer.rtc_problem)
+            self._worker.submit(request)
 
     def _be_patient(self, patience_s: float) -> None:
         """Say nothing of missing observations for this long."""
         self._patient_until_ns = steady_now() + nanoseconds(patience_s)
 
     def _on_result(self, result: InferenceResult) -> None:
-        """Place and publish the chunk; in the inference thread."""
+        """Take the chunk, and ask for the next if one is due now; in the inference thread."""
+        self._take_result(result)
+        self._replanner.answered()
+        self._plan()
+
+    def _take_result(self, result: InferenceResult) -> None:
+        """Place and publish the chunk."""
         with self._placing:
             if not self._active or result.epoch != self._epoch:
                 return
@@ -252,41 +262,45 @@ class PolicyExecutor(ManagedNode):
             self._inference_log.fine()
             tag = f"{result.chunk.source}#{self._epoch}"
             chunk = replace(result.chunk, source=tag)
-            self._publish_timeline(chunk)
+            self._pace.add(result.duration_s, self._publish_timeline(chunk))
             took_s = seconds(steady_now() - self._asked_ns)
             self._frame_to_chunk_s.add(took_s)
             self._overhead_s.add(took_s - result.graph_s)
             self._raw.publish(action_chunk_to_msg(chunk))
+            hopeless = self._pace.hopeless()
+            if hopeless:
+                self.get_logger().warning(hopeless)
 
-    def _publish_timeline(self, chunk: ActionChunk) -> None:
+    def _publish_timeline(self, chunk: ActionChunk) -> float:
+        """Place and publish; return how long the rows are that were still due [s]."""
         playing = self._mode == POLICY_MODE
-        merged = self._placer.place(chunk, ros_now(self), playing=playing)
+        standing = self._mode in STANDING_MODES
+        merged = self._placer.place(chunk, ros_now(self), playing=playing, standing=standing)
+        self._rtc_log.tell(self._placer.rtc_problem)
         if merged is None:
             self.get_logger().warning(
                 "chunk dropped: inference took longer than the chunk is long",
                 throttle_duration_sec=5.0,
             )
-        else:
-            self._chunks.publish(trajectory_bytes(merged.timeline))
+            return 0.0
+        self._chunks.publish(trajectory_bytes(merged.timeline))
+        return (len(chunk.positions) - merged.dropped_rows) * chunk.dt_s
 
     def _on_second(self) -> None:
-        counts = self._placer.counts
         values: dict[str, str | float] = {
             "policy": f"{self._bundle.name}@{self._bundle.hash8}",
             "inferences": self._worker.completed,
             "inference_ms_p50": self._inference_s.percentile(50) * 1e3,
             "inference_ms_p99": self._inference_s.percentile(99) * 1e3,
+            "chunk_left_ms_p50": self._pace.left_s * 1e3,
             "frame_to_chunk_ms_p50": self._frame_to_chunk_s.percentile(50) * 1e3,
             "overhead_ms_p50": self._overhead_s.percentile(50) * 1e3,
             "observation_age_ms_p50": self._age_s.percentile(50) * 1e3,
             "observation_age_ms_p99": self._age_s.percentile(99) * 1e3,
-            "chunks": counts.chunks,
-            "late_chunks": counts.late,
-            "dropped_rows": counts.dropped_rows,
-            "stretch_max": counts.stretch_max,
-            "starved": counts.starved,
+            **self._placer.figures(),
         }
-        problem = self._observation_log.text or self._inference_log.text or self._joint_log.text
+        logs = (self._observation_log, self._inference_log, self._joint_log, self._rtc_log)
+        problem = next((log.text for log in logs if log.text), "")
         self._diagnostics.publish(diagnostics_to_msg(self, values, problem))
 
 

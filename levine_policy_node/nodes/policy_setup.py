@@ -11,13 +11,15 @@ import numpy as np
 from levine_policy_node.core.alignment import AlignmentLimits
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.merge import MergeOptions
+from levine_policy_node.core.replan_rule import ReplanOptions
 from levine_policy_node.core.replanner import Replanner
-from levine_policy_node.core.units import nanoseconds
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.ros.parameters import parameter
 from levine_policy_node.runtime.bundle import Bundle, load_bundle
 from levine_policy_node.runtime.merge_choice import MergeChoice, merge_options
-from levine_policy_node.runtime.onnx_policy import OnnxOptions, OnnxPolicy
+from levine_policy_node.runtime.onnx_graphs import OnnxOptions
+from levine_policy_node.runtime.onnx_policy import OnnxPolicy
+from levine_policy_node.runtime.replan_choice import ReplanChoice, replan_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,17 @@ class PolicyExecutorParameters:
     )
     blend_s: float = parameter("Fade from one chunk to the next [s]", low=0.0, high=5.0)
     lead_s: float = parameter("Time a chunk needs to reach the arm [s]", low=0.0, high=1.0)
-    merge: str = parameter("bundle (as it says), replace, blend or ensemble")
+    merge: str = parameter("bundle (as it says), replace, blend, ensemble or rtc")
     smoothing_s: float = parameter(
         "Zero-phase smoothing of a chunk, standard deviation [s]; 0: none, -1: as the bundle says",
         low=-1.0,
         high=1.0,
+    )
+    replan: str = parameter("When to infer: bundle (as it says), every, at_once or threshold")
+    replan_threshold_s: float = parameter(
+        "What is left to play when a threshold inference begins [s]; -1: as the bundle says",
+        low=-1.0,
+        high=60.0,
     )
     inference_timeout_s: float = parameter(
         "An inference that takes longer is stopped and silences the heartbeat [s]",
@@ -58,7 +66,10 @@ class PolicyExecutorParameters:
     def __post_init__(self) -> None:
         if self.provider not in {"cpu", "cuda"}:
             raise ValueError(f"provider: '{self.provider}' is not known. Known: cpu, cuda")
-        known = ("bundle", "replace", "blend", "ensemble")
+        rules = ("bundle", "every", "at_once", "threshold")
+        if self.replan not in rules:
+            raise ValueError(f"replan: '{self.replan}' is not known. Known: {', '.join(rules)}")
+        known = ("bundle", "replace", "blend", "ensemble", "rtc")
         if self.merge not in known:
             raise ValueError(f"merge: '{self.merge}' is not known. Known: {', '.join(known)}")
 
@@ -88,31 +99,36 @@ def load_policy(settings: PolicyExecutorParameters) -> LoadedPolicy:
     return LoadedPolicy(robot, bundle, OnnxPolicy(bundle, robot, options))
 
 
-def make_replanner(
-    loaded: LoadedPolicy, settings: PolicyExecutorParameters, store: FrameStore
-) -> Replanner:
-    """Build the part that decides when to infer.
+def choose_replan(loaded: LoadedPolicy, settings: PolicyExecutorParameters) -> ReplanOptions:
+    """When to infer."""
+    choice = ReplanChoice(
+        rule=cast("Literal['bundle', 'every', 'at_once', 'threshold']", settings.replan),
+        threshold_s=settings.replan_threshold_s,
+    )
+    return replan_options(loaded.bundle, loaded.robot, choice)
 
-    A frame may start an inference half a frame of the slowest camera before its time.
-    """
+
+def make_replanner(
+    loaded: LoadedPolicy,
+    settings: PolicyExecutorParameters,
+    store: FrameStore,
+    options: ReplanOptions,
+) -> Replanner:
+    """Build the part that decides when to infer, and from what."""
     robot, bundle = loaded.robot, loaded.bundle
-    frames_s = [1.0 / robot.cameras[name].rate_hz for name in bundle.cameras]
-    slack_s = 0.5 * min(bundle.replan_s, max(frames_s, default=0.0))
     limits = AlignmentLimits(
         camera_max_age_s=settings.camera_max_age_s,
         joint_max_age_s=settings.joint_max_age_s,
         frozen_motion_rad=settings.frozen_motion_rad,
         arm=np.array([joint.role == "arm" for joint in robot.joints.values()]),
     )
-    return Replanner(
-        store, bundle.cameras, limits, nanoseconds(bundle.replan_s), nanoseconds(slack_s)
-    )
+    return Replanner(store, bundle.cameras, limits, options)
 
 
 def choose_merge(loaded: LoadedPolicy, settings: PolicyExecutorParameters) -> MergeOptions:
     """How chunks become one timeline."""
     choice = MergeChoice(
-        rule=cast("Literal['bundle', 'replace', 'blend', 'ensemble']", settings.merge),
+        rule=cast("Literal['bundle', 'replace', 'blend', 'ensemble', 'rtc']", settings.merge),
         smoothing_s=settings.smoothing_s,
         blend_s=settings.blend_s,
         lead_s=settings.lead_s,

@@ -40,7 +40,7 @@ from levine_policy_node.ros.messages import (
 from levine_policy_node.ros.parameters import load_parameters
 from levine_policy_node.ros.scheduling import URGENT, set_urgency, switch_threads_often
 from levine_policy_node.sim.arm import ArmOptions, JointReading
-from levine_policy_node.sim.joint_trajectory_controller import TrajectoryCommand, TrajectoryPoint
+from levine_policy_node.sim.controller_trajectory import TrajectoryCommand, TrajectoryPoint
 from levine_policy_node.sim.limit_checks import check_trajectory
 from levine_policy_node.sim.plant import Plant, PlantOptions, hard_limits
 from levine_policy_node.sim.scene import ImageArray, prepare_gl

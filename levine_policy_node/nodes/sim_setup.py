@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from levine_policy_node.errors import ConfigError
 from levine_policy_node.nodes.sim_cameras import SimCamera
 from levine_policy_node.robot import Robot
 from levine_policy_node.ros.parameters import parameter
+from levine_policy_node.sim.controller_semantics import SEMANTICS, Distribution
 from levine_policy_node.sim.forward_command_controller import ForwardCommandController
 from levine_policy_node.sim.joint_trajectory_controller import (
     JointTrajectoryController,
@@ -32,8 +34,16 @@ class SimArmParameters:
     update_rate_hz: float = parameter(
         "Rate of the simulated controller manager [Hz]", low=20.0, high=500.0, default=100.0
     )
+    semantics: str = parameter(
+        "Release of ros2_controllers the controller behaves as: humble, jazzy, kilted or master",
+        default="jazzy",
+    )
     interpolate_from_desired_state: bool = parameter(
-        "joint_trajectory_controller's parameter of this name", default=False
+        "joint_trajectory_controller's parameter of this name (humble: open_loop_control)",
+        default=False,
+    )
+    allow_trajectory_replacement: bool = parameter(
+        "joint_trajectory_controller's parameter of this name; only master has it", default=True
     )
     seed: int = parameter("Seed of the next sim/reset", low=0, default=0, dynamic=True)
     actuation_delay_s: float = parameter(
@@ -67,6 +77,9 @@ class SimArmParameters:
         if self.controller_type not in {"", *_CONTROLLERS}:
             known = ", ".join(_CONTROLLERS)
             raise ValueError(f"controller_type: '{self.controller_type}' is not one of {known}")
+        if self.semantics not in SEMANTICS:
+            known = ", ".join(SEMANTICS)
+            raise ValueError(f"semantics: '{self.semantics}' is not one of {known}")
 
 
 def make_controller(robot: Robot, parameters: SimArmParameters, period_ns: int) -> Controller:
@@ -78,9 +91,14 @@ def make_controller(robot: Robot, parameters: SimArmParameters, period_ns: int) 
     problem = check_joints(robot.joint_names)
     if problem is not None:
         raise ConfigError(str(robot.path), "joints", problem)
+    semantics = cast("Distribution", parameters.semantics)
     if (parameters.controller_type or robot.controller.type) == "forward_command":
-        return ForwardCommandController(robot.joint_names)
-    options = TrajectoryControllerOptions(parameters.interpolate_from_desired_state)
+        return ForwardCommandController(robot.joint_names, semantics)
+    options = TrajectoryControllerOptions(
+        semantics,
+        interpolate_from_desired_state=parameters.interpolate_from_desired_state,
+        allow_trajectory_replacement=parameters.allow_trajectory_replacement,
+    )
     return JointTrajectoryController(robot.joint_names, period_ns, options)
 
 

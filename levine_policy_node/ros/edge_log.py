@@ -23,6 +23,13 @@ class EdgeLog:
             self._logger.warning(text)
         self._kind, self.text = kind, text
 
+    def tell(self, problem: tuple[Hashable, str] | None) -> None:
+        """Note the kind and text of a problem, or that there is none."""
+        if problem is None:
+            self.fine()
+        else:
+            self.problem(*problem)
+
     def fine(self) -> None:
         """Note that there is no problem; logged after a problem."""
         if self._kind is not None:

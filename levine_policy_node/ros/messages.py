@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from builtin_interfaces.msg import Duration
@@ -12,6 +13,7 @@ from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from levine_policy_node.core.action_chunk import ActionChunk
+from levine_policy_node.core.observation import JointSample
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.trajectory_message import TrajectoryFields, read_trajectory
 from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs, nanoseconds
@@ -37,6 +39,24 @@ def by_name(wanted: Sequence[str], names: Sequence[str], values: Sequence[float]
     if missing:
         raise MessageError(f"joints missing: {', '.join(missing)}")
     return np.array([table[name] for name in wanted], dtype=np.float64)
+
+
+def joint_sample_from_msg(message: JointState, joint_names: Sequence[str]) -> JointSample:
+    """The joint state of `joint_names`, in that order.
+
+    Raises:
+        MessageError: If a joint or the stamp is missing, or a position is not finite.
+    """
+    names = cast("Sequence[str]", message.name)
+    stamp_ns = stamp_from_msg(message.header.stamp)
+    if stamp_ns == 0:
+        raise MessageError("no stamp")
+    positions = by_name(joint_names, names, message.position)
+    measured = len(message.velocity) == len(names)
+    velocities = by_name(joint_names, names, message.velocity) if measured else None
+    if not np.all(np.isfinite(positions)):
+        raise MessageError("positions are not finite")
+    return JointSample(stamp_ns, positions, velocities)
 
 
 def joint_state_to_msg(

@@ -86,7 +86,7 @@ class Bundle:
                 "A policy must command every joint",
             )
         self._check_known("observations", "camera", self.cameras, tuple(robot.cameras))
-        for camera in self.cameras:
+        for camera in self.cameras if document.chunk.replan == "every" else ():
             if self.replan_s < 0.9 / robot.cameras[camera].rate_hz:
                 raise self._error(
                     "chunk.execute",
@@ -160,7 +160,7 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
 
 def _referenced(document: BundleDocument) -> list[str]:
     stats = [document.stats] if isinstance(document.stats, str) else []
-    return [document.graphs.step_file, *stats]
+    return [*(graph.file for graph in document.graphs.files.values()), *stats]
 
 
 def _find(name_or_path: str) -> Path:

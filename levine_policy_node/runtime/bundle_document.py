@@ -23,6 +23,7 @@ _OPENING = (
     yaml.BlockMappingStartToken,
 )
 _CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
+_KINDS = {"observation_kind", "action_kind"}
 _UNION_NAMES = {"GraphFile", "float"}
 
 
@@ -84,7 +85,12 @@ def _bundle_error(source: str, error: ValidationError) -> BundleError:
         message = (
             f"{_shown(found)} is not supported; supported: {first.get('ctx', {}).get('expected')}"
         )
-    elif first["type"] == "observation_kind" and isinstance(found, dict) and "kind" in found:
+    elif first["type"] == "union_tag_invalid":
+        context = first.get("ctx", {})
+        message = f"{_shown(context.get('tag'))} is not supported; supported: " + str(
+            context.get("expected_tags")
+        )
+    elif first["type"] in _KINDS and isinstance(found, dict) and "kind" in found:
         message = f"{_shown(found['kind'])} is not supported; {message}"  # pyright: ignore
     else:
         message = f"{message} (found {_shown(found)})"
@@ -99,6 +105,10 @@ def _dotted(location: tuple[int | str, ...]) -> str:
     parts = [str(part) for part in location]
     if len(parts) > 2 and parts[0] == "observations":
         del parts[2]
+    if len(parts) > 2 and parts[0] == "decoder":
+        del parts[1]
+    if len(parts) > 3 and parts[:2] == ["action", "parts"]:
+        del parts[3]
     own = [
         part
         for part in parts

@@ -8,117 +8,33 @@ of the unions here.
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
+import numpy as np
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from levine_policy_node.runtime.graph_schema import (
+    DecoderSpec,
+    FileName,
+    FlowDecoder,
+    Graphs,
+    RtcSpec,
+    Sha256,
 )
-
-from levine_policy_node.runtime.image_schema import ImageSpec, Positive
+from levine_policy_node.runtime.image_schema import Positive
+from levine_policy_node.runtime.observation_schema import (
+    ImageObservation,
+    JointNames,
+    JointObservation,
+    Normalize,
+    Numbers,
+    ObservationSpec,
+    PolicyInput,
+    TermsObservation,
+    check_numbers,
+    unique,
+)
 from levine_policy_node.strict_model import Strict
-
-
-def _inside(name: str) -> str:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or str(path) != name:
-        raise ValueError(f"'{name}' must be a plain path inside the bundle")
-    return name
-
-
-def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(names)) != len(names):
-        raise ValueError("a name is given twice")
-    return names
-
-
-FileName = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9_./-]+$", max_length=200), AfterValidator(_inside)
-]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-JointNames = Annotated[tuple[str, ...], Field(strict=False, min_length=1), AfterValidator(_unique)]
-Numbers = float | Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
-Normalize = Literal["mean_std", "min_max"]
-
-
-class JointTerm(Strict):
-    """Joint positions [rad] or velocities [rad/s], by name, times `scale` plus `offset`."""
-
-    kind: Literal["state/joint/position", "state/joint/velocity"]
-    names: JointNames
-    scale: Numbers = 1.0
-    offset: Numbers = 0.0
-
-    @model_validator(mode="after")
-    def _check(self) -> JointTerm:
-        _check_numbers(self, len(self.names))
-        return self
-
-
-class JointObservation(JointTerm):
-    """A graph input made of one joint quantity."""
-
-    normalize: Normalize | None = None
-    tensor: str | None = None
-
-    @property
-    def terms(self) -> tuple[JointTerm, ...]:
-        """The one term, so that both vector kinds are read alike."""
-        return (self,)
-
-
-class TermsObservation(Strict):
-    """A graph input that concatenates several joint quantities."""
-
-    terms: Annotated[tuple[JointTerm, ...], Field(strict=False, min_length=1)]
-    normalize: Normalize | None = None
-    tensor: str | None = None
-
-
-class ImageObservation(Strict):
-    """A graph input made of one camera's frame; `camera` defaults to the key's last part."""
-
-    kind: Literal["sensor/image"]
-    image: ImageSpec
-    camera: str | None = None
-    tensor: str | None = None
-
-
-def _observation_tag(value: Any) -> str | None:
-    if isinstance(value, TermsObservation):
-        return "terms"
-    if not isinstance(value, dict):
-        return getattr(value, "kind", None)
-    if ("terms" in value) == ("kind" in value):
-        return None
-    return "terms" if "terms" in value else str(value["kind"])  # pyright: ignore
-
-
-ObservationSpec = Annotated[
-    Annotated[JointObservation, Tag("state/joint/position")]
-    | Annotated[JointObservation, Tag("state/joint/velocity")]
-    | Annotated[ImageObservation, Tag("sensor/image")]
-    | Annotated[TermsObservation, Tag("terms")],
-    Discriminator(
-        _observation_tag,
-        custom_error_type="observation_kind",
-        custom_error_message=(
-            "give 'terms' or a 'kind' this version supports: "
-            "state/joint/position, state/joint/velocity, sensor/image"
-        ),
-    ),
-]
-
-
-class DirectDecoder(Strict):
-    """The graph's output is the action chunk; `output` may be left out when there is one."""
-
-    type: Literal["direct"]
-    output: str | None = None
 
 
 class JointTarget(Strict):
@@ -135,19 +51,56 @@ class JointTarget(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> JointTarget:
-        _check_numbers(self, len(self.names))
+        check_numbers(self.scale, self.offset, len(self.names))
         return self
+
+
+class VelocityTarget(Strict):
+    """Columns of the action that are joint velocities [rad/s], each for one row's period.
+
+    They are summed up from where the arm is commanded to be; when the rows end, it brakes.
+    """
+
+    kind: Literal["target/joint/velocity"]
+    names: JointNames
+    scale: Numbers = 1.0
+    offset: Numbers = 0.0
+
+    @model_validator(mode="after")
+    def _check(self) -> VelocityTarget:
+        check_numbers(self.scale, self.offset, len(self.names))
+        return self
+
+
+def _part_tag(value: Any) -> str | None:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)  # pyright: ignore
+    return kind if isinstance(kind, str) else None
+
+
+ActionPart = Annotated[
+    Annotated[JointTarget, Tag("target/joint/position")]
+    | Annotated[VelocityTarget, Tag("target/joint/velocity")],
+    Discriminator(
+        _part_tag,
+        custom_error_type="action_kind",
+        custom_error_message=(
+            "supported: target/joint/position, target/joint/velocity. Efforts are not: an effort "
+            "controller goes on pushing when commands stop, so the robot would need one with a "
+            "command timeout of its own"
+        ),
+    ),
+]
 
 
 class ActionSpec(Strict):
     """The action's columns in order, and how they were normalised in training."""
 
     normalize: Normalize | None = None
-    parts: Annotated[tuple[JointTarget, ...], Field(strict=False, min_length=1)]
+    parts: Annotated[tuple[ActionPart, ...], Field(strict=False, min_length=1)]
 
     @model_validator(mode="after")
     def _check(self) -> ActionSpec:
-        _unique(self.names)
+        unique(self.names)
         return self
 
     @property
@@ -155,26 +108,38 @@ class ActionSpec(Strict):
         """Joint of every column."""
         return tuple(name for part in self.parts for name in part.names)
 
+    @property
+    def velocity_names(self) -> tuple[str, ...]:
+        """Joints that are given as velocities."""
+        return tuple(n for p in self.parts if isinstance(p, VelocityTarget) for n in p.names)
+
 
 class ChunkSpec(Strict):
     """How many rows the graph predicts, which are used, and when to predict again.
 
     Attributes:
         size: Rows the graph returns.
-        execute: Rows played before the next observation is asked for.
+        execute: Rows played before the next observation is asked for, with `replan: every`.
         start: First row that belongs to the future.
-        merge: How a chunk joins the one before it; `ensemble` if a coefficient is given, else
-            `blend`.
+        replan: When to infer: after `execute` rows, `at_once` when the last inference is done, or
+            when what is left to play falls below `threshold_s`.
+        threshold_s: See `replan` [s].
+        merge: How a chunk joins the one before it; `rtc` if its section is given, `ensemble` if
+            a coefficient is, else `blend`.
         ensemble: Coefficient k of an ACT ensemble, with weights exp(-k i), i = 0 the oldest.
         smoothing: Standard deviation of the zero-phase smoothing of each chunk [s].
+        rtc: How the policy continues what is being played.
     """
 
     size: Positive = 1
     execute: Positive = 1
     start: Annotated[int, Field(ge=0)] = 0
-    merge: Literal["replace", "blend", "ensemble"] | None = None
+    replan: Literal["every", "at_once", "threshold"] = "every"
+    threshold_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+    merge: Literal["replace", "blend", "ensemble", "rtc"] | None = None
     ensemble: Annotated[float, Field(allow_inf_nan=False)] | None = None
     smoothing: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    rtc: RtcSpec | None = None
 
     @model_validator(mode="after")
     def _check(self) -> ChunkSpec:
@@ -182,8 +147,14 @@ class ChunkSpec(Strict):
             raise ValueError(
                 f"start {self.start} + execute {self.execute} is more than size {self.size}"
             )
+        if (self.replan == "threshold") != (self.threshold_s is not None):
+            raise ValueError("threshold_s and replan: threshold belong together")
         if self.ensemble is not None and self.merge not in {None, "ensemble"}:
             raise ValueError(f"merge {self.merge} does not use the coefficient in ensemble")
+        if self.rtc is not None and self.ensemble is not None and self.merge is None:
+            raise ValueError("ensemble and rtc are both given; choose one with merge")
+        if self.rtc is not None and (self.rtc.max_delay or 0) >= self.size:
+            raise ValueError(f"rtc.max_delay {self.rtc.max_delay} must be below size {self.size}")
         return self
 
 
@@ -194,24 +165,6 @@ class FeatureStats(Strict):
     std: Any = None
     min: Any = None
     max: Any = None
-
-
-class GraphFile(Strict):
-    """An ONNX file, with its hash unless `files` has it."""
-
-    file: FileName
-    sha256: Sha256 | None = None
-
-
-class Graphs(Strict):
-    """ONNX graphs by role."""
-
-    step: FileName | GraphFile
-
-    @property
-    def step_file(self) -> str:
-        """Name of the step graph's file."""
-        return self.step if isinstance(self.step, str) else self.step.file
 
 
 class BundleDocument(Strict):
@@ -233,7 +186,7 @@ class BundleDocument(Strict):
     rate: Annotated[float, Field(gt=0, le=1000)]
     graphs: Graphs
     observations: Annotated[dict[str, ObservationSpec], Field(min_length=1)]
-    decoder: DirectDecoder
+    decoder: DecoderSpec
     action: ActionSpec
     chunk: ChunkSpec = ChunkSpec()
     stats: FileName | dict[str, FeatureStats] | None = None
@@ -251,24 +204,100 @@ class BundleDocument(Strict):
     @property
     def observed_joints(self) -> tuple[str, ...]:
         """Every joint the policy observes, once, in document order."""
-        vectors = [s for s in self.observations.values() if not isinstance(s, ImageObservation)]
-        return tuple(dict.fromkeys(n for v in vectors for term in v.terms for n in term.names))
+        return tuple(
+            dict.fromkeys(n for v in self.vectors.values() for term in v.terms for n in term.names)
+        )
+
+    @property
+    def vectors(self) -> dict[str, JointObservation | TermsObservation]:
+        """Every observation made of joint quantities, by feature name."""
+        return {
+            key: spec
+            for key, spec in self.observations.items()
+            if isinstance(spec, (JointObservation, TermsObservation))
+        }
+
+    @property
+    def policy_inputs(self) -> dict[str, PolicyInput]:
+        """Every graph input that the runtime makes, by feature name."""
+        return {k: s for k, s in self.observations.items() if isinstance(s, PolicyInput)}
+
+    @property
+    def rtc(self) -> RtcSpec | None:
+        """How this policy can do real-time chunking, or None if it cannot.
+
+        Without a section a flow is guided, and a graph that takes a prefix is handed it.
+        """
+        if self.rtc_obstacle:
+            return None
+        if self.chunk.rtc is not None:
+            return self.chunk.rtc
+        if self._takes_prefix:
+            return RtcSpec(mode="graph")
+        return RtcSpec(mode="guided") if isinstance(self.decoder, FlowDecoder) else None
+
+    @property
+    def rtc_obstacle(self) -> str:
+        """Why this policy cannot do real-time chunking, or ""."""
+        if self.action.velocity_names:
+            return "its actions are velocities, and do not say where the arm is to be"
+        if any(np.any(np.equal(part.scale, 0.0)) for part in self.action.parts):
+            return "a scale of its actions is 0, so they cannot be inverted"
+        if isinstance(self.decoder, FlowDecoder) or self._takes_prefix:
+            return ""
+        return (
+            "it has neither decoder flow nor observations of kind policy/action_prefix and "
+            "policy/inference_delay"
+        )
+
+    @property
+    def _takes_prefix(self) -> bool:
+        kinds = {spec.kind for spec in self.policy_inputs.values()}
+        return {"policy/action_prefix", "policy/inference_delay"} <= kinds
 
     def hashes(self) -> dict[str, str]:
         """The sha256 this document states, by file name."""
-        step = self.graphs.step
-        if isinstance(step, GraphFile) and step.sha256 is not None:
-            return {**self.files, step.file: step.sha256}
-        return dict(self.files)
+        given = {graph.file: graph.sha256 for graph in self.graphs.files.values()}
+        return {**self.files, **{file: sha for file, sha in given.items() if sha is not None}}
 
     @model_validator(mode="after")
     def _check(self) -> BundleDocument:
         if {**self.hashes(), **self.files} != self.hashes():
-            raise ValueError("graphs.step.sha256 and files state different hashes for one file")
+            raise ValueError("graphs and files state different hashes for one file")
+        self._check_decoder()
+        self._check_replan()
+        self._check_rtc()
         return self
 
+    def _check_decoder(self) -> None:
+        if not isinstance(self.decoder, FlowDecoder):
+            if self.graphs.encode is not None:
+                raise ValueError("graphs.encode is given, but decoder direct runs step only")
+            return
+        rows, columns = self.chunk.size, len(self.action.names)
+        shape = self.decoder.shape or (rows, columns)
+        if shape[0] != rows or shape[1] < columns:
+            raise ValueError(
+                f"decoder.shape {list(shape)} must have chunk.size {rows} rows and at least the "
+                f"{columns} columns of action.parts"
+            )
 
-def _check_numbers(part: JointTerm | JointTarget, count: int) -> None:
-    for field, value in (("scale", part.scale), ("offset", part.offset)):
-        if isinstance(value, tuple) and len(value) != count:
-            raise ValueError(f"{field}: {len(value)} values for {count} names")
+    def _check_replan(self) -> None:
+        length_s = (self.chunk.size - self.chunk.start) / self.rate
+        if (self.chunk.threshold_s or 0.0) >= length_s:
+            raise ValueError(
+                f"chunk.threshold_s {self.chunk.threshold_s} must be below the {length_s:g} s of "
+                "a chunk; to infer all the time choose replan: at_once"
+            )
+
+    def _check_rtc(self) -> None:
+        mode = None if self.chunk.rtc is None else self.chunk.rtc.mode
+        if (mode is not None or self.chunk.merge == "rtc") and self.rtc_obstacle:
+            raise ValueError(f"chunk.rtc is not for this policy: {self.rtc_obstacle}")
+        if mode in {"guided", "trained"} and not isinstance(self.decoder, FlowDecoder):
+            raise ValueError(f"chunk.rtc.mode {mode} needs decoder flow")
+        if mode == "graph" and not self._takes_prefix:
+            raise ValueError(
+                "chunk.rtc.mode graph needs observations of kind policy/action_prefix and "
+                "policy/inference_delay"
+            )

@@ -14,12 +14,8 @@ from safetensors.numpy import load as load_safetensors
 from levine_policy_node.core.normalization import Normalization
 from levine_policy_node.core.units import FloatArray
 from levine_policy_node.errors import BundleError
-from levine_policy_node.runtime.bundle_schema import (
-    BundleDocument,
-    FeatureStats,
-    ImageObservation,
-    Normalize,
-)
+from levine_policy_node.runtime.bundle_schema import BundleDocument, FeatureStats
+from levine_policy_node.runtime.observation_schema import Normalize
 
 ACTION = "action"
 _FIELDS: dict[Normalize, tuple[str, str]] = {
@@ -45,8 +41,8 @@ def read_normalizations(
         BundleError: If statistics are missing, of the wrong size, or not usable.
     """
     wanted: dict[str, tuple[Normalize, tuple[tuple[int, ...], ...]]] = {}
-    for feature, spec in document.observations.items():
-        if not isinstance(spec, ImageObservation) and spec.normalize is not None:
+    for feature, spec in document.vectors.items():
+        if spec.normalize is not None:
             width = sum(len(term.names) for term in spec.terms)
             wanted[feature] = (spec.normalize, ((width,),))
     if document.action.normalize is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from levine_policy_node.core.action_chunk import ActionChunk
+from levine_policy_node.core.action_prefix import ActionPrefix
 from levine_policy_node.core.latest import Latest
 from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.policy import Policy
@@ -26,10 +27,12 @@ class InferenceRequest:
     Attributes:
         observation: What the policy sees.
         epoch: Counts the times the policy took over; the policy is reset at each new one.
+        prefix: What will be played meanwhile, if the policy is to continue it.
     """
 
     observation: Observation
     epoch: int = 0
+    prefix: ActionPrefix | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +134,7 @@ class InferenceWorker:
         self._running_since_ns = begin_ns
         chunk, problem = None, ""
         try:
-            chunk = self._policy.infer(request.observation)
+            chunk = self._policy.infer(request.observation, request.prefix)
             self._completed += 1
         except (InferenceError, ObservationError) as error:
             problem = str(error)

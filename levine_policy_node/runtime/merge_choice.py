@@ -6,8 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from levine_policy_node.core.action_prefix import PrefixOptions
 from levine_policy_node.core.merge import MergeOptions, MergeRule
+from levine_policy_node.errors import BundleError
 from levine_policy_node.robot import Robot
+from levine_policy_node.runtime.bundle import Bundle
+from levine_policy_node.runtime.bundle_files import DOCUMENT
 from levine_policy_node.runtime.bundle_schema import ChunkSpec
 
 _DEFAULT_K = 0.01
@@ -26,7 +30,7 @@ class MergeChoice:
         lead_s: Time a chunk needs to reach the arm [s].
     """
 
-    rule: Literal["bundle", "replace", "blend", "ensemble"] = "bundle"
+    rule: Literal["bundle", "replace", "blend", "ensemble", "rtc"] = "bundle"
     smoothing_s: float = -1.0
     blend_s: float = 0.2
     lead_s: float = 0.06
@@ -34,7 +38,9 @@ class MergeChoice:
 
 def merge_options(spec: ChunkSpec, robot: Robot, choice: MergeChoice) -> MergeOptions:
     """Combine bundle, robot file and parameters."""
-    asked: MergeRule = spec.merge or ("blend" if spec.ensemble is None else "ensemble")
+    asked: MergeRule = spec.merge or "blend"
+    if spec.merge is None and (spec.rtc is not None or spec.ensemble is not None):
+        asked = "ensemble" if spec.rtc is None else "rtc"
     smoothing_s = choice.smoothing_s
     if smoothing_s < 0.0:
         smoothing_s = _DEFAULT_SMOOTHING_S if spec.smoothing is None else spec.smoothing
@@ -46,6 +52,32 @@ def merge_options(spec: ChunkSpec, robot: Robot, choice: MergeChoice) -> MergeOp
         discrete=tuple(n for n, joint in robot.joints.items() if joint.role == "gripper"),
         lead_s=choice.lead_s,
         actuation_delay_s=robot.controller.actuation_delay_s,
+    )
+
+
+def prefix_options(bundle: Bundle, options: MergeOptions) -> PrefixOptions | None:
+    """What the policy is told of what is being played; None unless the rule is `rtc`.
+
+    Raises:
+        BundleError: If the rule is `rtc` and this policy cannot do real-time chunking.
+    """
+    if options.rule != "rtc":
+        return None
+    document = bundle.document
+    if document.rtc is None:
+        raise BundleError(
+            str(bundle.path / DOCUMENT),
+            "chunk.rtc",
+            "merge rtc is asked for, but this policy cannot continue what is being played: "
+            f"{document.rtc_obstacle}",
+            "Choose merge: blend, or export the policy for real-time chunking",
+        )
+    return PrefixOptions(
+        rows=document.chunk.size,
+        start=document.chunk.start,
+        dt_s=1.0 / document.rate,
+        actuation_delay_s=options.actuation_delay_s,
+        max_delay=document.rtc.max_delay,
     )
 
 

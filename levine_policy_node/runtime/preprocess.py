@@ -20,8 +20,13 @@ from levine_policy_node.core.observation import Observation, Pixels
 from levine_policy_node.core.units import FloatArray
 from levine_policy_node.errors import ObservationError
 from levine_policy_node.runtime.bundle import Bundle
-from levine_policy_node.runtime.bundle_schema import ImageObservation, JointTerm, Numbers
 from levine_policy_node.runtime.image_schema import ImageSpec
+from levine_policy_node.runtime.observation_schema import (
+    ImageObservation,
+    JointTerm,
+    Numbers,
+    PolicyInput,
+)
 
 _INTERPOLATION = {
     "nearest": cv2.INTER_NEAREST,
@@ -110,7 +115,7 @@ class Preprocessor:
             tensor = spec.tensor or feature
             if isinstance(spec, ImageObservation):
                 self._images[tensor] = (document.cameras[feature], spec.image)
-            else:
+            elif not isinstance(spec, PolicyInput):
                 terms = tuple(_term(term, joint_names) for term in spec.terms)
                 self._vectors[tensor] = (terms, bundle.normalizations.get(feature))
 

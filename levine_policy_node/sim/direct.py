@@ -18,6 +18,7 @@ from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.modes import Event, Mode
 from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.placement import ChunkPlacer
+from levine_policy_node.core.replan_rule import Requests, is_due
 from levine_policy_node.core.success_rate import EpisodeResult, summarise
 from levine_policy_node.core.supervision import (
     Decision,
@@ -33,13 +34,13 @@ from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import NS_PER_S, StampNs, SteadyNs, nanoseconds
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.runtime.bundle import load_bundle
-from levine_policy_node.runtime.merge_choice import MergeChoice, merge_options
+from levine_policy_node.runtime.merge_choice import MergeChoice, merge_options, prefix_options
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
+from levine_policy_node.runtime.replan_choice import ReplanChoice, replan_options
+from levine_policy_node.sim.controller_trajectory import TrajectoryCommand, TrajectoryPoint
 from levine_policy_node.sim.joint_trajectory_controller import (
     JointTrajectoryController,
-    TrajectoryCommand,
     TrajectoryControllerOptions,
-    TrajectoryPoint,
 )
 from levine_policy_node.sim.plant import Plant, PlantOptions, hard_limits
 from levine_policy_node.sim.scene import CameraRenderer
@@ -48,6 +49,7 @@ from levine_policy_node.sim.tasks import PickPlaceTask
 _TICK_NS = nanoseconds(0.01)
 _START = StampNs(NS_PER_S)
 _ENGAGE_TIMEOUT_TICKS = 300
+_STANDING = {Mode.ARMED, Mode.PAUSED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +114,12 @@ class DirectCell:
     def __init__(self, robot: Robot, policy: OnnxPolicy, delay: Delay, merge: MergeChoice) -> None:
         self._policy = policy
         self._delay = delay
-        self._replan_ns = nanoseconds(policy.bundle.replan_s)
+        # Frames are rendered when they are wanted, so none comes a little early.
+        self._replan = replace(replan_options(policy.bundle, robot, ReplanChoice()), slack_ns=0)
         names, limits = robot.joint_names, robot.limits()
         # Without a transport a window is there at once, so no lead has to bridge it.
-        self._placer = ChunkPlacer(
-            limits, merge_options(policy.bundle.document.chunk, robot, merge)
-        )
+        options = merge_options(policy.bundle.document.chunk, robot, merge)
+        self._placer = ChunkPlacer(limits, options, prefix_options(policy.bundle, options))
         self._options = SupervisorOptions(
             limits=limits,
             home=robot.home_position(),
@@ -138,9 +140,10 @@ class DirectCell:
         }
         self._state = SupervisorState()
         self._pending: _Pending | None = None
-        self._infer_ns = 0
+        self._observed_ns: StampNs | None = None
         self._inferences = 0
         self._occurrences: list[str] = []
+        self._rtc_problem: str | None = None
 
     def close(self) -> None:
         """Free cameras and policy."""
@@ -155,8 +158,7 @@ class DirectCell:
             "limit_violations": report["total_violations"],
             "monitor": report,
             "inferences": self._inferences,
-            "stretch_max": round(self._placer.counts.stretch_max, 3),
-            "dropped_rows": self._placer.counts.dropped_rows,
+            **self._placer.figures(),
             "occurrences": self._occurrences,
         }
 
@@ -166,8 +168,10 @@ class DirectCell:
         self._state = SupervisorState()
         self._placer.reset()
         self._policy.reset()
-        self._pending, self._infer_ns = None, 0
-        self._engage()
+        self._pending, self._observed_ns = None, None
+        refusal = self._engage()
+        if refusal:
+            return EpisodeResult(seed, success=False, duration_s=0.0, ended_by=refusal)
         begun_s = self._plant.episode.time_s
         while self._state.mode.mode is Mode.POLICY and not self._over(begun_s):
             decision = self._tick()
@@ -187,7 +191,8 @@ class DirectCell:
         late = episode.time_s - begun_s > PickPlaceTask.horizon_s
         return episode.success or episode.failed or late
 
-    def _engage(self) -> None:
+    def _engage(self) -> str:
+        """Arm and let the policy take over; return "" or why it may not."""
         acts, refusal = [Event.ARM, Event.ENGAGE], ""
         for _ in range(_ENGAGE_TIMEOUT_TICKS):
             reply = self._tick((Request(acts[0]),)).replies[0]
@@ -195,8 +200,8 @@ class DirectCell:
             if reply.accepted:
                 acts.pop(0)
             if not acts:
-                return
-        raise RuntimeError(f"{acts[0].name} is refused: {refusal}")
+                return ""
+        return refusal
 
     def _tick(self, requests: tuple[Request, ...] = ()) -> Decision:
         """One control period: observe and infer if due, decide, send, let the arm move."""
@@ -211,6 +216,8 @@ class DirectCell:
             chunks=self._arrived(),
             requests=requests,
         )
+        if self._placer.starves(now):
+            self._occurrences.append("starved: the timeline ended before a new chunk came")
         self._state, decision = step(self._state, steady, inputs, self._options)
         if decision.window is not None:
             self._plant.receive_trajectory(_command(decision.window), now, steady)
@@ -219,27 +226,40 @@ class DirectCell:
         return decision
 
     def _infer_if_due(self, position: np.ndarray) -> None:
-        if self._pending is not None or self._now < self._infer_ns:
+        requests = Requests(self._observed_ns, outstanding=self._pending is not None)
+        if not is_due(requests, self._now, self._now, self._placer.ends_ns, self._replan):
             return
-        self._infer_ns = self._now + self._replan_ns
+        self._observed_ns = self._now
         scene = self._plant.scene_state()
         images = {name: r.render(name, scene) for name, r in self._renderers.items()}
         observation = Observation(
             stamp_ns=self._now, joint_positions=position.copy(), images=images
         )
-        chunk = self._policy.infer(observation)
+        prefix = self._placer.prefix(observation.stamp_ns)
+        self._tell_rtc()
+        chunk = self._policy.infer(observation, prefix)
         self._inferences += 1
         due_ns = StampNs(self._now + nanoseconds(self._delay.latency_s))
         if not self._delay.aligned:
             chunk = replace(chunk, observed_ns=due_ns)
         self._pending = _Pending(due_ns, chunk)
 
+    def _tell_rtc(self) -> None:
+        """Note when real-time chunking begins not to get, or keep, its delay."""
+        problem = self._placer.rtc_problem
+        if problem is not None and problem[0] != self._rtc_problem:
+            self._occurrences.append(problem[1])
+        self._rtc_problem = None if problem is None else problem[0]
+
     def _arrived(self) -> tuple[Timeline[StampNs], ...]:
         if self._pending is None or self._now < self._pending.due_ns:
             return ()
         chunk, self._pending = self._pending.chunk, None
-        playing = self._state.mode.mode is Mode.POLICY
-        merged = self._placer.place(chunk, self._now, playing=playing)
+        mode = self._state.mode.mode
+        merged = self._placer.place(
+            chunk, self._now, playing=mode is Mode.POLICY, standing=mode in _STANDING
+        )
+        self._tell_rtc()
         return () if merged is None else (merged.timeline,)
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""forward_command_controller as ROS 2 Jazzy ships it, for position interfaces.
+"""forward_command_controller, for position interfaces.
 
-Behaviour was read in ros2_controllers, branch jazzy (`forward_controllers_base.cpp`): the latest
-message is written every cycle and held for ever. A message of the wrong size makes `update` fail,
-on which the controller manager deactivates the controller: from then on nothing moves.
+Behaviour was read in ros2_controllers, `forward_controllers_base.cpp` (`controller_semantics`
+says where): the latest message is written every cycle and held for ever; there is no timeout. A
+message of the wrong size makes `update` fail. From Jazzy on the controller manager then
+deactivates the controller, and nothing moves any more; Humble's ignores it.
 """
 
 from __future__ import annotations
@@ -13,19 +14,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from levine_policy_node.core.units import FloatArray, StampNs
+from levine_policy_node.sim.controller_semantics import SEMANTICS, Distribution
 
 
 class ForwardCommandController:
-    """Writes the newest finite command to the servos."""
+    """Writes the newest command to the servos."""
 
-    def __init__(self, joint_names: Sequence[str]) -> None:
+    def __init__(self, joint_names: Sequence[str], semantics: Distribution = "jazzy") -> None:
         """Create the controller, inactive until `activate`.
 
         Args:
             joint_names: J joints, the order of every array it takes and returns.
+            semantics: Whose behaviour it has.
         """
         self.joint_names = tuple(joint_names)
         self.active = False
+        self._release = SEMANTICS[semantics]
         self._command: FloatArray | None = None
         self._written: FloatArray | None = None
 
@@ -43,11 +47,14 @@ class ForwardCommandController:
         """
         if not self.active:
             return "the controller is not active"
-        if not np.all(np.isfinite(values)):
+        if self._release.drops_nonfinite and not np.all(np.isfinite(values)):
             return "a value is not finite"
-        # An empty message counts as none received, whatever was there before.
-        self._command = np.array(values, dtype=np.float64) if len(values) else None
-        if len(values) not in {0, len(self.joint_names)}:
+        self._command = np.array(values, dtype=np.float64)
+        if len(values) == 0 and self._release.drops_nonfinite:
+            # "All values are NaN" is how these releases say that none was received.
+            self._command = None
+            return None
+        if len(values) != len(self.joint_names):
             return f"{len(values)} values for {len(self.joint_names)} joints"
         return None
 
@@ -65,6 +72,6 @@ class ForwardCommandController:
         if self.active and self._command is not None:
             if len(self._command) == len(self.joint_names):
                 self._written = self._command
-            else:
+            elif self._release.error_deactivates:
                 self.active = False
         return self._written

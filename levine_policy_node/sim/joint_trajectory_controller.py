@@ -1,65 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
-"""joint_trajectory_controller as ROS 2 Jazzy ships it, for the topic interface.
+"""joint_trajectory_controller with a position interface, for the topic interface.
 
-Behaviour was read in ros2_controllers, branch jazzy (`joint_trajectory_controller.cpp` and
-`trajectory.cpp`), and is kept where it surprises: NaN is accepted, a joint named twice is
-accepted, points with accelerations but without velocities command 0 rad. A runtime that is safe
-here must not rely on a kinder controller.
+Behaviour was read in ros2_controllers (`controller_semantics` says where), and is kept where it
+surprises: NaN is accepted, a joint named twice is accepted, points with accelerations but without
+velocities command 0 rad. A runtime that is safe here must not rely on a kinder controller.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from levine_policy_node.core.timeline import JointPoint, quintic_coefficients
-from levine_policy_node.core.units import FloatArray, StampNs, seconds
+from levine_policy_node.core.timeline import JointPoint
+from levine_policy_node.core.units import FloatArray, StampNs
+from levine_policy_node.sim.controller_blending import blended
+from levine_policy_node.sim.controller_semantics import (
+    SEMANTICS,
+    ControllerSemantics,
+    Distribution,
+)
+from levine_policy_node.sim.controller_trajectory import (
+    RunningTrajectory,
+    TrajectoryCommand,
+    TrajectoryPoint,
+    as_point,
+)
 
 _FLOAT_EPSILON = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True, slots=True)
-class TrajectoryPoint:
-    """One point as it was sent; a field that was not given is empty.
-
-    Attributes:
-        time_from_start_ns: After the start of the trajectory [ns].
-        positions: [rad], in the order of the command's joint names.
-        velocities: [rad/s].
-        accelerations: [rad/s^2].
-        effort: [Nm].
-    """
-
-    time_from_start_ns: int
-    positions: FloatArray
-    velocities: FloatArray = field(default_factory=lambda: np.empty(0))
-    accelerations: FloatArray = field(default_factory=lambda: np.empty(0))
-    effort: FloatArray = field(default_factory=lambda: np.empty(0))
-
-
-@dataclass(frozen=True, slots=True)
-class TrajectoryCommand:
-    """A JointTrajectory as it was sent.
-
-    Attributes:
-        joint_names: Column order of the points.
-        stamp_ns: Start of the trajectory on the ROS clock; 0 starts it when it is first sampled.
-        points: The points.
-    """
-
-    joint_names: tuple[str, ...]
-    stamp_ns: StampNs
-    points: tuple[TrajectoryPoint, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class TrajectoryControllerOptions:
-    """Parameters of the controller, with its stock defaults."""
+    """Parameters of the controller, with its stock defaults.
 
+    Attributes:
+        semantics: Whose behaviour it has.
+        interpolate_from_desired_state: The way to a first point in the future begins from the
+            last command instead of the measured state (`open_loop_control` on Humble).
+        allow_nonzero_velocity_at_trajectory_end: None for the default of the release.
+        allow_trajectory_replacement: Blend; without effect before `master`.
+    """
+
+    semantics: Distribution = "jazzy"
     interpolate_from_desired_state: bool = False
-    allow_nonzero_velocity_at_trajectory_end: bool = False
+    allow_nonzero_velocity_at_trajectory_end: bool | None = None
+    allow_trajectory_replacement: bool = True
+
+    @property
+    def release(self) -> ControllerSemantics:
+        """How that release behaves."""
+        return SEMANTICS[self.semantics]
+
+    @property
+    def may_end_moving(self) -> bool:
+        """Whether the last point may have a velocity."""
+        asked = self.allow_nonzero_velocity_at_trajectory_end
+        return self.release.end_velocity_allowed if asked is None else asked
 
 
 def rejection(
@@ -78,9 +76,7 @@ def rejection(
         return f"joint {unknown[0]} is not one of the controller's"
     last = command.points[-1]
     # Comparisons with NaN are false, so NaN passes here as it does in the real controller.
-    if not options.allow_nonzero_velocity_at_trajectory_end and np.any(
-        np.abs(last.velocities) > _FLOAT_EPSILON
-    ):
+    if not options.may_end_moving and np.any(np.abs(last.velocities) > _FLOAT_EPSILON):
         return "velocity of the last point is not zero"
     if command.stamp_ns != 0 and command.stamp_ns + last.time_from_start_ns < now_ns:
         return "trajectory ends in the past"
@@ -105,17 +101,6 @@ def _point_rejection(command: TrajectoryCommand) -> str | None:
     return None
 
 
-@dataclass(slots=True)
-class _Running:
-    """The trajectory being sampled, in the controller's joint order."""
-
-    stamp_ns: StampNs
-    points: list[TrajectoryPoint]
-    start_ns: StampNs | None = None
-    before_ns: int = 0
-    before: TrajectoryPoint | None = None
-
-
 class JointTrajectoryController:
     """Samples the newest accepted trajectory once per control cycle."""
 
@@ -135,10 +120,11 @@ class JointTrajectoryController:
         self.joint_names = tuple(joint_names)
         self._period_ns = period_ns
         self._options = options or TrajectoryControllerOptions()
+        self._release = self._options.release
         self._new: TrajectoryCommand | None = None
-        self._running: _Running | None = None
+        self._running: RunningTrajectory | None = None
         self._commanded: JointPoint | None = None
-        self._commanded_ns = StampNs(0)
+        self._commanded_ns = self._cursor_ns = StampNs(0)
         # The original sorts joints through one static buffer; a joint that a message names twice
         # leaves another one with what the buffer held before.
         self._buffer = np.zeros(len(self.joint_names))
@@ -148,7 +134,7 @@ class JointTrajectoryController:
         self._new = None
         self._commanded = JointPoint.at_rest(position)
         self._commanded_ns = StampNs(0)
-        self._running = _Running(StampNs(0), [TrajectoryPoint(0, np.array(position))])
+        self._running = RunningTrajectory(StampNs(0), [TrajectoryPoint(0, np.array(position))])
 
     def receive(self, command: TrajectoryCommand, now_ns: StampNs) -> str | None:
         """Take a trajectory from the topic; the next `update` follows it.
@@ -170,33 +156,61 @@ class JointTrajectoryController:
             velocity: Measured, shape (J,) [rad/s].
 
         Returns:
-            The setpoint written to the servos, shape (J,) [rad]: the trajectory one period
-            ahead, when the next cycle replaces it.
+            The setpoint written to the servos, shape (J,) [rad]: the trajectory now (Humble) or
+            one period ahead, when the next cycle replaces it.
 
         Raises:
             RuntimeError: If the controller was not activated.
         """
-        if self._new is not None:
-            self._running = _Running(self._new.stamp_ns, self._sorted(self._new))
-            self._new = None
+        self._take_new(now_ns)
         running, commanded = self._running, self._commanded
         if running is None or commanded is None:
             raise RuntimeError("joint_trajectory_controller: update before activate")
         if running.start_ns is None:
-            running.start_ns = running.stamp_ns if running.stamp_ns != 0 else now_ns
-            if self._options.interpolate_from_desired_state:
-                running.before_ns = self._commanded_ns or now_ns
-                running.before = TrajectoryPoint(
-                    0, commanded.position, commanded.velocity, commanded.acceleration
-                )
-            else:
-                running.before_ns = now_ns
-                running.before = TrajectoryPoint(0, np.array(position), np.array(velocity))
-        point = _sample(running, StampNs(now_ns + self._period_ns))
+            self._begin(
+                running,
+                commanded,
+                now_ns,
+                TrajectoryPoint(0, np.array(position), np.array(velocity)),
+            )
+        self._cursor_ns = now_ns
+        running.advance(now_ns)
+        ahead_ns = self._period_ns if self._release.looks_ahead else 0
+        point = running.sample(
+            StampNs(now_ns + ahead_ns), end_searches_on=self._release.end_searches_on
+        )
         if point is not None:
             self._commanded, self._commanded_ns = point, now_ns
             return point.position
         return commanded.position
+
+    def _take_new(self, now_ns: StampNs) -> None:
+        """Let the newest message replace what is played, or join it (master)."""
+        if self._new is None:
+            return
+        new, old = self._new, self._running
+        self._new = None
+        points = self._sorted(new)
+        blends = self._release.blends and self._options.allow_trajectory_replacement
+        # One point is a hold, which is replaced (`has_nontrivial_msg`).
+        if blends and old is not None and len(old.points) > 1:
+            self._running = blended(old, new.stamp_ns, points, now_ns, self._cursor_ns)
+        else:
+            self._running = RunningTrajectory(new.stamp_ns, points)
+
+    def _begin(
+        self,
+        running: RunningTrajectory,
+        commanded: JointPoint,
+        now_ns: StampNs,
+        measured: TrajectoryPoint,
+    ) -> None:
+        """Fix what the way to the first point begins from, at the first sample."""
+        if not self._options.interpolate_from_desired_state:
+            running.begin(now_ns, now_ns, measured)
+            return
+        since_ns = self._commanded_ns if self._release.remembers_command_time else now_ns
+        running.begin(now_ns, since_ns or now_ns, as_point(commanded))
 
     def _sorted(self, command: TrajectoryCommand) -> list[TrajectoryPoint]:
         target = [self.joint_names.index(name) for name in command.joint_names]
@@ -217,91 +231,3 @@ class JointTrajectoryController:
             )
             for point in command.points
         ]
-
-
-def _sample(running: _Running, time_ns: StampNs) -> JointPoint | None:
-    """Evaluate at `time_ns`; None before the state the trajectory was joined from."""
-    start_ns, before = running.start_ns, running.before
-    if start_ns is None or before is None or time_ns < running.before_ns:
-        return None
-    offset_ns = time_ns - start_ns
-    points = running.points
-    if offset_ns < points[0].time_from_start_ns:
-        span_ns = start_ns + points[0].time_from_start_ns - running.before_ns
-        joined = _with_derivatives_of(before, points[0])
-        return _interpolate(joined, points[0], span_ns, time_ns - running.before_ns)
-    if offset_ns >= points[-1].time_from_start_ns:
-        return _last(points[-1])
-    # The newest point that is due; the ones before it are past and skipped.
-    low, high = 0, len(points) - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if points[middle].time_from_start_ns <= offset_ns:
-            low = middle
-        else:
-            high = middle
-    span_ns = points[high].time_from_start_ns - points[low].time_from_start_ns
-    return _interpolate(
-        points[low], points[high], span_ns, offset_ns - points[low].time_from_start_ns
-    )
-
-
-def _last(point: TrajectoryPoint) -> JointPoint:
-    still = np.zeros_like(point.positions)
-    return JointPoint(
-        point.positions,
-        point.velocities if len(point.velocities) else still,
-        point.accelerations if len(point.accelerations) else still,
-    )
-
-
-def _with_derivatives_of(before: TrajectoryPoint, first: TrajectoryPoint) -> TrajectoryPoint:
-    """Zeros for derivatives only the first point has, so the degree is that of the rest."""
-    still = np.zeros_like(before.positions)
-    velocities, accelerations = before.velocities, before.accelerations
-    if len(velocities) == 0 and len(first.velocities):
-        velocities = still
-    if len(accelerations) == 0 and len(first.accelerations):
-        accelerations = still
-    return TrajectoryPoint(0, before.positions, velocities, accelerations)
-
-
-def _interpolate(
-    a: TrajectoryPoint, b: TrajectoryPoint, span_ns: int, offset_ns: int
-) -> JointPoint:
-    """Linear, cubic or quintic between two points, by what both of them give."""
-    span_s, t = seconds(span_ns), seconds(offset_ns)
-    has_velocity = len(a.velocities) > 0 and len(b.velocities) > 0
-    has_acceleration = len(a.accelerations) > 0 and len(b.accelerations) > 0
-    still = np.zeros_like(a.positions)
-    if has_acceleration and not has_velocity:
-        # No branch of the original covers this, and its output starts as zeros.
-        return JointPoint.at_rest(still)
-    if has_acceleration:
-        c = quintic_coefficients(
-            JointPoint(a.positions, a.velocities, a.accelerations),
-            JointPoint(b.positions, b.velocities, b.accelerations),
-            span_s,
-        )
-    elif has_velocity:
-        slope = (b.positions - a.positions) / span_s
-        c = np.stack(
-            [
-                a.positions,
-                a.velocities,
-                (3.0 * slope - 2.0 * a.velocities - b.velocities) / span_s,
-                (a.velocities + b.velocities - 2.0 * slope) / span_s**2,
-                still,
-                still,
-            ]
-        )
-    else:
-        slope = (b.positions - a.positions) / span_s
-        return JointPoint(a.positions + t * slope, slope, still)
-    powers = t ** np.arange(6)
-    order = np.arange(1, 6)
-    return JointPoint(
-        powers @ c,
-        (order * powers[:5]) @ c[1:],
-        (order[:4] * order[1:] * powers[:4]) @ c[2:],
-    )

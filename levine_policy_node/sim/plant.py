@@ -17,11 +17,9 @@ import numpy as np
 from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs, nanoseconds, seconds
 from levine_policy_node.sim.arm import ArmOptions, JointReading, SceneState, SimArm
+from levine_policy_node.sim.controller_trajectory import TrajectoryCommand
 from levine_policy_node.sim.forward_command_controller import ForwardCommandController
-from levine_policy_node.sim.joint_trajectory_controller import (
-    JointTrajectoryController,
-    TrajectoryCommand,
-)
+from levine_policy_node.sim.joint_trajectory_controller import JointTrajectoryController
 from levine_policy_node.sim.limit_checks import SetpointCheck
 from levine_policy_node.sim.monitor import CommandMonitor
 from levine_policy_node.sim.scene import JOINT_NAMES

@@ -159,6 +159,122 @@ def dark_endless_model() -> bytes:
     )
 
 
+def flow_document(**changes: Any) -> dict[str, Any]:
+    """The document of a flow policy that asks for the same ramp, with real-time chunking."""
+    return document(
+        **{
+            "name": "flow",
+            "graphs": {"encode": "encode.onnx", "step": "policy.onnx"},
+            "decoder": {"type": "flow", "steps": 5},
+            "chunk__rtc": {"mode": "trained", "max_delay": 4},
+            **changes,
+        }
+    )
+
+
+def encode_model() -> bytes:
+    """`cond` is the sum of the mean brightnesses, shape (1, 1)."""
+    means = [
+        helper.make_node(
+            "ReduceMean", [f"observation.images.{camera}"], [camera], axes=[2, 3], keepdims=0
+        )
+        for camera in CAMERAS
+    ]
+    return model(
+        [
+            *means,
+            helper.make_node("Add", list(CAMERAS), ["both"]),
+            helper.make_node("ReduceMean", ["both"], ["cond"], axes=[1], keepdims=1),
+        ],
+        [value_info("cond", [1, 1])],
+    )
+
+
+def flow_model(
+    width: int = len(JOINTS),
+    time: tuple[Any, ...] = (1, ROWS),
+    step: float = RAMP,
+    bias: float = 1.0,
+) -> bytes:
+    """The velocity of a flow from any noise to the ramp, `(x - ramp) / max(t, 0.001)`.
+
+    Args:
+        width: Columns of the sample; those beyond the joints flow to 0.
+        time: Shape of the input `timestep`; of rank 2 for a time per row.
+        step: Radians per row.
+        bias: Share of the brightness that is added to the gripper.
+    """
+    rows = np.zeros((1, ROWS, width))
+    rows[..., : len(JOINTS)] = step * np.arange(1, ROWS + 1)[:, None]
+    gripper = np.zeros((1, 1, width))
+    gripper[..., len(JOINTS) - 1] = bias
+    shape = [1, ROWS, width]
+    each = [1, ROWS, 1] if len(time) == 2 else [1, 1, 1]
+    return model(
+        [
+            constant("rows", rows),
+            constant("gripper", gripper),
+            constant("least", 0.001),
+            helper.make_node(
+                "Constant", [], ["each"], value=numpy_helper.from_array(np.array(each))
+            ),
+            helper.make_node("Mul", ["gripper", "cond"], ["bias"]),
+            helper.make_node("Add", ["rows", "bias"], ["ramp"]),
+            helper.make_node("Max", ["timestep", "least"], ["safe"]),
+            helper.make_node("Reshape", ["safe", "each"], ["t"]),
+            helper.make_node("Sub", ["x_t", "ramp"], ["gap"]),
+            helper.make_node("Div", ["gap", "t"], ["v_t"]),
+        ],
+        [value_info("v_t", shape)],
+        [
+            value_info("x_t", shape),
+            value_info("timestep", list(time)),
+            value_info("cond", [1, 1]),
+        ],
+    )
+
+
+def prefix_document(**changes: Any) -> dict[str, Any]:
+    """The document of a policy with its sampler in the graph, as `prefix_model` is one."""
+    kinds = {
+        "noise": "policy/noise",
+        "action_prefix": "policy/action_prefix",
+        "delay": "policy/inference_delay",
+    }
+    return document(
+        **{
+            "name": "prefix",
+            "chunk__rtc": {"mode": "graph", "max_delay": 4},
+            **{f"observations__{name}": {"kind": kind} for name, kind in kinds.items()},
+            **changes,
+        }
+    )
+
+
+def prefix_model(dtype: int = TensorProto.INT64) -> bytes:
+    """The first `delay` rows are the prefix, the others the ramp and a little of the noise."""
+    shape = [1, ROWS, len(JOINTS)]
+    rows = RAMP * np.arange(1, ROWS + 1)[None, :, None] * np.ones(len(JOINTS))
+    return model(
+        [
+            constant("rows", rows),
+            constant("little", 0.001),
+            constant("index", np.arange(ROWS)[None, :, None]),
+            helper.make_node("Mul", ["noise", "little"], ["blur"]),
+            helper.make_node("Add", ["rows", "blur"], ["free"]),
+            helper.make_node("Cast", ["delay"], ["d"], to=TensorProto.FLOAT),
+            helper.make_node("Less", ["index", "d"], ["decided"]),
+            helper.make_node("Where", ["decided", "action_prefix", "free"], ["action"]),
+        ],
+        extra=[
+            *inputs(),
+            value_info("noise", shape),
+            value_info("action_prefix", shape),
+            value_info("delay", [1], dtype),
+        ],
+    )
+
+
 def write_bundle(
     directory: Path,
     described: dict[str, Any] | None = None,

@@ -208,6 +208,7 @@ BAD = {
     ),
     "no such urdf": (lambda d: d.update(urdf="none.urdf"), {}, "none.urdf"),
     "an unknown controller": (lambda d: None, {"controller_type": "velocity"}, "controller_type"),
+    "an unknown release": (lambda d: None, {"semantics": "foxy"}, "semantics"),
     "a rate out of range": (lambda d: None, {"update_rate_hz": 1.0}, "update_rate_hz"),
 }
 

@@ -30,6 +30,7 @@ def test_it_shows_what_the_policy_sees_and_does(bundle, capsys, tmp_path):
     for text in (
         f"hold@{load_bundle(bundle).hash8}",
         "made for    so101",
+        "decoder     direct (step)",
         "observation.state",
         "camera wrist",
         "3 x 96 x 96 (chw)",

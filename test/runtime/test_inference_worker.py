@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from levine_policy_node.core.action_chunk import ActionChunk
+from levine_policy_node.core.action_prefix import ActionPrefix
 from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.errors import InferenceError, ObservationError
@@ -31,6 +32,7 @@ class ScriptedPolicy:
         self.gate.set()
         self.entered = threading.Event()
         self.seen = []
+        self.prefixes = []
         self.resets = 0
         self.error = None
 
@@ -40,8 +42,9 @@ class ScriptedPolicy:
     def close(self):
         pass
 
-    def infer(self, observation):
+    def infer(self, observation, prefix=None):
         self.seen.append(observation.stamp_ns)
+        self.prefixes.append(prefix)
         self.entered.set()
         assert self.gate.wait(TIMEOUT_S)
         if self.error is not None:
@@ -88,6 +91,13 @@ def test_a_request_gives_a_result(worker, told):
     assert result.duration_s >= 0.0
     wait_for(lambda: worker.idle)
     assert worker.completed == 1
+
+
+def test_the_policy_gets_the_prefix_of_its_request(worker, policy, told):
+    prefix = ActionPrefix(np.zeros((3, 1)), delay_rows=2)
+    worker.submit(InferenceRequest(Observation(StampNs(1), np.zeros(1)), 0, prefix))
+    told.get(timeout=TIMEOUT_S)
+    assert policy.prefixes == [prefix]
 
 
 def test_only_the_newest_waiting_request_is_served(worker, policy, told):

@@ -32,7 +32,8 @@ from levine_policy_node.core.units import StampNs
 from levine_policy_node.errors import BundleError, InferenceError
 from levine_policy_node.robot import load_robot
 from levine_policy_node.runtime.bundle import load_bundle
-from levine_policy_node.runtime.onnx_policy import OnnxOptions, OnnxPolicy
+from levine_policy_node.runtime.onnx_graphs import OnnxOptions
+from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 
 ROBOT = load_robot("sim_so101")
 
@@ -181,17 +182,17 @@ GRAPHS = {
     "an input that is not described": (
         {"observations__observation.images.wrist": None},
         None,
-        "the graph has observation.images.front, observation.images.wrist",
+        "input observation.images.wrist: nothing feeds it",
     ),
     "an observation without input": (
         {"observations__extra": {"kind": "state/joint/velocity", "names": ["gripper"]}},
         None,
-        "policy.yaml gives extra",
+        "observations: no graph has the input extra",
     ),
     "another image size": (
         {"observations__observation.images.front__image__size": [9, 9]},
         None,
-        "input observation.images.front: is tensor(float) of shape [1, 3, 8, 8]",
+        "input observation.images.front: is float32 of shape [1, 3, 8, 8]",
     ),
     "another image type": (
         {"observations__observation.images.front__image": {"size": [8, 8], "dtype": "uint8"}},

@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from levine_policy_node.core.units import StampNs
+from levine_policy_node.sim.controller_semantics import SEMANTICS
 from levine_policy_node.sim.forward_command_controller import ForwardCommandController
 
 NAMES = ("a", "b", "c")
 HOLD = np.array([0.1, 0.2, 0.3])
 
 
-def controller():
-    made = ForwardCommandController(NAMES)
+def controller(semantics="jazzy"):
+    made = ForwardCommandController(NAMES, semantics)
     made.activate(HOLD)
     return made
 
@@ -73,3 +74,30 @@ def test_an_empty_message_changes_nothing():
 def test_update_needs_activation():
     with pytest.raises(RuntimeError, match="activate"):
         update(ForwardCommandController(NAMES))
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_only_humble_writes_what_is_not_finite(semantics):
+    made = controller(semantics)
+    bad = np.array([0.0, np.nan, np.inf])
+    accepted = made.receive(bad) is None
+    assert accepted == (semantics == "humble")
+    np.testing.assert_array_equal(update(made), bad if accepted else HOLD)
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_after_a_wrong_size_only_humble_obeys_again(semantics, count):
+    made = controller(semantics)
+    assert made.receive(np.zeros(count))
+    np.testing.assert_array_equal(update(made), HOLD)
+    made.receive(np.ones(3))
+    expected = np.ones(3) if semantics == "humble" else HOLD
+    np.testing.assert_array_equal(update(made), expected)
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_the_last_command_is_held_for_ever(semantics):
+    made = controller(semantics)
+    made.receive(np.ones(3))
+    np.testing.assert_array_equal([update(made) for _ in range(1000)], np.ones((1000, 3)))

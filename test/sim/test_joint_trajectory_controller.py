@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import StampNs
+from levine_policy_node.sim.controller_semantics import SEMANTICS
+from levine_policy_node.sim.controller_trajectory import TrajectoryCommand, TrajectoryPoint
 from levine_policy_node.sim.joint_trajectory_controller import (
     JointTrajectoryController,
-    TrajectoryCommand,
     TrajectoryControllerOptions,
-    TrajectoryPoint,
 )
 
 NAMES = ("a", "b", "c")
@@ -251,3 +251,84 @@ def test_activation_forgets_every_trajectory(case):
 def test_update_needs_activation():
     with pytest.raises(RuntimeError, match="activate"):
         JointTrajectoryController(NAMES, PERIOD).update(START, STILL, STILL)
+
+
+# What differs between releases.
+
+
+def moving(made, first=0, cycles=30):
+    """Follow a ramp of 1 rad/s from START on for a while."""
+    ramp = [point(0, STILL), point(5, [5, 5, 5])]
+    assert made.receive(command(ramp), START) is None
+    return run(made, cycles, first=first)
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_humble_writes_the_present_setpoint_and_the_others_the_next(semantics):
+    got = moving(controller(semantics=semantics))[:, 0]
+    late = 0 if semantics == "humble" else 1
+    np.testing.assert_allclose(got, (np.arange(30) + late) * 0.01, atol=1e-12)
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_only_humble_lets_a_trajectory_end_moving(semantics):
+    made = controller(semantics=semantics)
+    accepted = made.receive(BAD["does not end at rest"], START) is None
+    assert accepted == (semantics == "humble")
+    strict = controller(semantics=semantics, allow_nonzero_velocity_at_trajectory_end=False)
+    assert strict.receive(BAD["does not end at rest"], START)
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_points_in_the_past_are_skipped_unless_master_blends(semantics):
+    made = controller(semantics=semantics, allow_trajectory_replacement=False)
+    before = moving(made)
+    ramp = command([point(0, STILL), point(5, [5, 5, 5])])
+    made.receive(ramp, START)
+    after = run(made, 10, first=30)
+    np.testing.assert_allclose(np.diff(np.vstack([before, after])[:, 0]), 0.01)
+
+
+def test_blending_takes_a_past_stamp_for_now():
+    made = controller(semantics="master")
+    moving(made)
+    made.receive(command([point(0, STILL), point(5, [5, 5, 5])]), START)
+    # 0.3 s of it had passed; all of it is played again.
+    np.testing.assert_allclose(run(made, 3, first=30)[:, 0], [0.01, 0.02, 0.03], atol=1e-12)
+
+
+def test_blending_keeps_the_old_trajectory_up_to_a_future_start():
+    made = controller(semantics="master", interpolate_from_desired_state=True)
+    points = [point(t / 10, [t / 10] * 3, np.ones(3)) for t in range(20)] + [
+        point(2.5, [2, 2, 2], STILL)
+    ]
+    assert made.receive(command(points), START) is None
+    run(made, 30)
+    later = [point(0.1, [1, 1, 1], np.ones(3)), point(1.0, [2, 2, 2], STILL)]
+    made.receive(command(later, stamp=START + 500_000_000), START)
+    got = run(made, 40, first=30)[:, 0]
+    assert np.all(np.diff(got) > 0.0)
+    # The old points are played a period late, the new ones when they are due.
+    np.testing.assert_allclose(got[29], 1.0, atol=1e-9)
+
+
+def test_a_hold_is_replaced_even_by_master():
+    made, other = controller(semantics="master"), controller(semantics="kilted")
+    for each in (made, other):
+        each.receive(command([point(0.5, [1, 1, 1], STILL)]), START)
+    np.testing.assert_array_equal(run(made, 60), run(other, 60))
+
+
+def test_kilted_is_jazzy():
+    assert SEMANTICS["kilted"] == SEMANTICS["jazzy"]
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_a_clock_that_steps_back_into_an_earlier_segment_ends_the_trajectory(semantics):
+    made = controller(semantics=semantics)
+    moving(made)
+    steps = [point(t / 100, [t / 100] * 3) for t in range(100)]
+    made.receive(command(steps, stamp=START + 300_000_000), START)
+    run(made, 5, first=30)
+    # Not before the state it was joined from, but before the segment it was in.
+    assert run(made, 1, first=32)[0, 0] == 0.99

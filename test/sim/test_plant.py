@@ -10,12 +10,9 @@ from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.units import StampNs, SteadyNs
 from levine_policy_node.robot import load_robot
 from levine_policy_node.sim.arm import ArmOptions
+from levine_policy_node.sim.controller_trajectory import TrajectoryCommand, TrajectoryPoint
 from levine_policy_node.sim.forward_command_controller import ForwardCommandController
-from levine_policy_node.sim.joint_trajectory_controller import (
-    JointTrajectoryController,
-    TrajectoryCommand,
-    TrajectoryPoint,
-)
+from levine_policy_node.sim.joint_trajectory_controller import JointTrajectoryController
 from levine_policy_node.sim.plant import Plant, PlantOptions, check_joints, hard_limits
 
 PERIOD = 10_000_000

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from levine_policy_node.core.action_layout import ActionLayout
 from levine_policy_node.core.decoders.direct import DirectDecoder
+from levine_policy_node.core.decoders.noise import Noise
 from levine_policy_node.core.normalization import Normalization
 from levine_policy_node.errors import InferenceError
 
@@ -39,6 +40,32 @@ def test_normalising_and_back_is_the_identity(values, center):
     )
 
 
+@st.composite
+def layouts(draw):
+    values = st.floats(-5, 5)
+    spreads = st.floats(0.1, 5)
+    shape = draw(st.sampled_from([(3,), (4, 3)]))
+    normalization = Normalization(
+        draw(arrays(np.float64, shape, elements=values)),
+        draw(arrays(np.float64, shape, elements=spreads)),
+    )
+    return ActionLayout(
+        normalization=draw(st.sampled_from([None, normalization])),
+        scale=draw(arrays(np.float64, (3,), elements=spreads)) * draw(st.sampled_from([-1, 1])),
+        offset=draw(arrays(np.float64, (3,), elements=values)),
+        relative=draw(arrays(np.bool_, (3,))),
+        order=np.array(draw(st.permutations(range(3)))),
+    )
+
+
+@given(layouts(), arrays(np.float64, (4, 3), elements=st.floats(-10, 10)), VALUES)
+def test_targets_and_back_is_the_identity(layout, actions, measured):
+    positions = layout.positions(actions, measured)
+    np.testing.assert_allclose(layout.actions(positions, measured), actions, atol=1e-6)
+    # The first rows of a chunk stand for themselves, also where each row has its statistics.
+    np.testing.assert_allclose(layout.actions(positions[:2], measured), actions[:2], atol=1e-6)
+
+
 def test_min_max_maps_the_range_to_minus_one_and_one():
     low, high = np.array([-2.0]), np.array([6.0])
     normalization = Normalization.min_max(low, high)
@@ -60,12 +87,14 @@ def test_direct_takes_only_its_own_shape(shape):
     decoder = DirectDecoder("action", 2, 3)
     graphs = Graphs(np.arange(6.0).reshape(shape))
     if shape == (1, 2, 3):
-        np.testing.assert_array_equal(decoder.decode(graphs, {}), [[0, 1, 2], [3, 4, 5]])
+        np.testing.assert_array_equal(
+            decoder.decode(graphs, {}, Noise(), None), [[0, 1, 2], [3, 4, 5]]
+        )
     else:
         with pytest.raises(InferenceError, match="has shape"):
-            decoder.decode(graphs, {})
+            decoder.decode(graphs, {}, Noise(), None)
 
 
 def test_a_single_action_needs_no_time_axis():
     decoder = DirectDecoder("action", 1, 3)
-    assert decoder.decode(Graphs(np.zeros((1, 3))), {}).shape == (1, 3)
+    assert decoder.decode(Graphs(np.zeros((1, 3))), {}, Noise(), None).shape == (1, 3)

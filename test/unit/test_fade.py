@@ -16,26 +16,24 @@ START = StampNs(7_000_000_000)
 def motion(rng):
     times = np.linspace(0.0, 1.0, 11)
     rows = np.cumsum(rng.normal(0, 0.05, (11, 3)), axis=0)
-    return Timeline(("a", "b", "c"), START, times, rows, *cubic_knots(times, rows), "policy:x")
+    return Timeline(("a", "b", "c"), START, times, rows, *cubic_knots(0.1, rows), "policy:x")
 
 
 @settings(deadline=None)
-@given(st.integers(0, 10**6), st.lists(st.integers(30, 990), min_size=3, max_size=3))
-def test_each_joint_fades_over_its_own_time(seed, lengths_ms):
+@given(st.integers(0, 10**6), st.integers(30, 1000))
+def test_a_fade_begins_in_the_state_and_ends_on_the_motion(seed, length_ms):
     rng = np.random.default_rng(seed)
     onto = motion(rng)
     state = JointPoint(*(rng.normal(0, s, 3) for s in (0.1, 0.3, 1.0)))
-    lengths = np.array(lengths_ms) * 1_000_000
-    found = faded(state, onto, lengths)
+    found = faded(state, onto, length_ms * 1_000_000)
     assert found.start_ns == onto.start_ns
     assert abs(found.end_ns - onto.end_ns) <= 1
     for name in ("position", "velocity", "acceleration"):
         assert np.array_equal(getattr(found.sample_s(0.0), name), getattr(state, name))
-    for t in np.linspace(0.0, 1.0, 41)[1:-1]:
-        over = t * 1e9 >= lengths
+    for t in np.linspace(length_ms / 1000.0, 1.0, 21):
         got, plain = found.sample_s(float(t)), onto.sample_s(float(t))
-        np.testing.assert_allclose(got.position[over], plain.position[over], atol=1e-9)
-        np.testing.assert_allclose(got.acceleration[over], plain.acceleration[over], atol=1e-4)
+        np.testing.assert_allclose(got.position, plain.position, atol=1e-9)
+        np.testing.assert_allclose(got.acceleration, plain.acceleration, atol=1e-4)
 
 
 def test_the_gap_only_shrinks_from_rest_to_rest():

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chunks on absolute time: seams are C2 and within the limits, late rows are never replayed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from levine_policy_node.core.action_chunk import ActionChunk
-from levine_policy_node.core.limits import JointLimits
+from levine_policy_node.core.limits import JointLimits, first_excess
 from levine_policy_node.core.merge import MergeOptions, merge_chunk
 from levine_policy_node.core.units import StampNs, nanoseconds
 
@@ -84,13 +86,91 @@ def test_rows_are_sent_early_by_the_actuation_delay():
     np.testing.assert_allclose(merged.timeline.sample(early).position, chunk.positions[5])
 
 
-def test_a_chunk_too_fast_is_slowed_and_keeps_its_path():
-    rows = np.stack([np.linspace(0.4, 6.4, 16), np.zeros(16)], axis=1)  # 4 rad/s
-    chunk = ActionChunk(NAMES, NOW, 0.1, rows)
+@given(st.integers(0, 1000), st.floats(0.0, 0.5))
+@settings(deadline=None)
+def test_a_chunk_too_fast_keeps_its_path_and_all_joints_are_slowed_alike(seed, latency):
+    rng = np.random.default_rng(seed)
+    rows = np.cumsum(rng.normal(0.0, 0.25, (16, 2)), axis=0).clip(-2.0, 2.0)
+    chunk = ActionChunk(NAMES, StampNs(NOW - nanoseconds(latency)), 0.1, rows)
     merged = merge_chunk(None, chunk, NOW, LIMITS, MergeOptions())
-    assert merged.stretch >= 2.0
-    assert np.all(merged.timeline.peaks().velocity <= LIMITS.velocity * (1 + 1e-6))
-    np.testing.assert_allclose(merged.timeline.positions[-1], rows[-1])
+    free = merge_chunk(None, chunk, NOW, LIMITS.scaled(1e6), MergeOptions())
+    assert free.stretch == 1.0
+    assert merged.stretch > 1.0
+    # Where one joint is, the other is where it would have been then.
+    for share in np.linspace(0.0, 1.0, 50):
+        slow = merged.timeline.sample_s(share * merged.timeline.duration_s)
+        quick = free.timeline.sample_s(share * free.timeline.duration_s)
+        np.testing.assert_allclose(slow.position, quick.position, atol=1e-9)
+        np.testing.assert_allclose(
+            slow.velocity * merged.stretch, quick.velocity, rtol=1e-6, atol=1e-6
+        )
+    assert merged.timeline.duration_s == pytest.approx(merged.stretch * free.timeline.duration_s)
+    if merged.stretch < 4.0:
+        # No slower than it must be.
+        assert merged.fits
+        assert first_excess(merged.timeline, LIMITS) is None
+        peaks = merged.timeline.peaks()
+        kinds = (peaks.velocity / LIMITS.velocity, peaks.acceleration / LIMITS.acceleration)
+        most = np.max([*kinds, peaks.jerk / LIMITS.jerk])
+        assert most == pytest.approx(1.0, rel=4e-3)
+
+
+def test_a_chunk_slowed_while_the_arm_moves_says_by_how_much():
+    first = merge_chunk(None, sine_chunk(4.9), NOW, LIMITS, MergeOptions())
+    here = first.timeline.sample(StampNs(NOW + 260_000_000)).position
+    rows = here + np.linspace(0.0, 1.0, 16)[:, None] * [-3.4, 0.5]
+    chunk = ActionChunk(NAMES, StampNs(NOW + 100_000_000), 0.1, rows)
+    merged = merge_chunk(first.timeline, chunk, StampNs(NOW + 200_000_000), LIMITS, MergeOptions())
+    assert merged.stretch > 1.1
+    assert merged.fits
+    assert first_excess(merged.timeline, LIMITS) is None
+
+
+@pytest.mark.parametrize("dt", [0.02, 0.1])
+def test_without_smoothing_the_rows_are_the_knots_bit_for_bit(dt):
+    limits = LIMITS.scaled(1e6)
+    chunk = sine_chunk(5.0 - 2.5 * dt, dt=dt, noise=0.05)
+    options = MergeOptions(smoothing_s=0.0, lead_s=0.0)
+    merged = merge_chunk(None, chunk, NOW, limits, options)
+    assert np.array_equal(merged.timeline.positions[1:], chunk.positions[2:])
+    smooth = merge_chunk(None, chunk, NOW, limits, replace(options, smoothing_s=0.06))
+    assert not np.array_equal(smooth.timeline.positions[1:], chunk.positions[2:])
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.2, 0.8]))
+@settings(deadline=None, max_examples=30)
+def test_noise_in_the_rows_does_not_carry_the_arm_away(seed, blend_s):
+    """Two noisy chunks about the same pose: what is played stays between them."""
+    options, limits = MergeOptions(blend_s=blend_s), LIMITS.scaled(1e4)
+    timeline, now = None, 5.0
+    for k in range(6):
+        rng = np.random.default_rng([seed, k])
+        rows = rng.normal(0.0, 0.002, (100, 2))
+        chunk = ActionChunk(NAMES, StampNs(nanoseconds(now - 0.1)), 0.02, rows)
+        merged = merge_chunk(timeline, chunk, StampNs(nanoseconds(now)), limits, options)
+        timeline, now = merged.timeline, now + 0.15
+        at = np.linspace(0.0, timeline.duration_s, 400)
+        # A fade of the velocity gap went to 40 mrad here.
+        assert np.abs(timeline.sample_each(at).position).max() < 0.014
+
+
+@given(st.integers(0, 1000), st.floats(0.03, 0.4), st.sampled_from([0.0, 1.0]))
+@settings(deadline=None)
+def test_a_gripper_that_changes_its_mind_never_leaves_its_range(seed, period, closed):
+    """Every chunk says something else about when to switch; the ends are the joint limits."""
+    limits = JointLimits(("g",), *(np.array([x]) for x in (0.0, 1.0, 10.0, 200.0, 9000.0)))
+    options = MergeOptions(discrete=("g",), lead_s=0.02)
+    rng = np.random.default_rng(seed)
+    timeline, now = None, 5.0
+    for _ in range(8):
+        times = now - 0.1 + 0.04 * np.arange(1, 31)
+        switch = now + rng.uniform(-0.1, 0.4)
+        rows = np.where(times < switch, 1.0 - closed, closed)[:, None]
+        chunk = ActionChunk(("g",), StampNs(nanoseconds(now - 0.1)), 0.04, rows)
+        merged = merge_chunk(timeline, chunk, StampNs(nanoseconds(now)), limits, options)
+        assert merged.fits
+        assert first_excess(merged.timeline, limits) is None
+        timeline, now = merged.timeline, now + period
 
 
 def test_one_row_is_a_target_to_hold():

@@ -11,6 +11,7 @@ from levine_policy_node.core.alignment import AlignmentLimits, StreamFault
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.history import History
 from levine_policy_node.core.observation import JointSample, Observation
+from levine_policy_node.core.replan_rule import ReplanOptions
 from levine_policy_node.core.replanner import Replanner
 from levine_policy_node.core.units import StampNs
 
@@ -78,7 +79,8 @@ def limits():
 
 
 def replanner(store, period_ms=200, slack_ms=16):
-    made = Replanner(store, ("front",), limits(), period_ms * MS, slack_ms * MS)
+    options = ReplanOptions("every", period_ms * MS, slack_ms * MS)
+    made = Replanner(store, ("front",), limits(), options)
     for stamp in range(0, 3000, 10):
         made.add_joint_sample(sample(stamp * MS))
     return made
@@ -87,7 +89,9 @@ def replanner(store, period_ms=200, slack_ms=16):
 def observe_at(made, store, stamp_ms):
     made.add_joint_sample(sample(stamp_ms * MS))
     store.put("front", StampNs(stamp_ms * MS), image(stamp_ms % 256))
-    return made.observe(StampNs((stamp_ms + 5) * MS))
+    found = made.observe(StampNs((stamp_ms + 5) * MS))
+    made.answered()
+    return found
 
 
 def test_one_observation_per_period_as_soon_as_its_frame_is_there():
@@ -110,6 +114,19 @@ def test_restart_makes_the_next_observation_due_at_once():
     made.restart()
     assert isinstance(made.observe(StampNs(3040 * MS)), Observation)
     assert made.observe(StampNs(3041 * MS)) is None
+
+
+def test_no_observation_is_given_before_the_last_one_is_answered():
+    store = FrameStore()
+    made = replanner(store)
+    made.add_joint_sample(sample(3000 * MS))
+    store.put("front", StampNs(3000 * MS), image(1))
+    assert isinstance(made.observe(StampNs(3005 * MS)), Observation)
+    assert not made.may_be_due(StampNs(9000 * MS))
+    made.restart()
+    assert made.observe(StampNs(3006 * MS)) is None
+    made.answered()
+    assert isinstance(made.observe(StampNs(3007 * MS)), Observation)
 
 
 def test_a_fault_is_told_even_when_nothing_is_due():

@@ -52,6 +52,15 @@ def test_when_the_arm_does_not_follow_a_chunk_starts_afresh(placer):
     assert second.sample(StampNs(second.start_ns)).position[0] == pytest.approx(0.5, abs=0.02)
 
 
+def test_while_the_arm_stands_no_row_passes_however_long_the_inference_took(placer):
+    now = StampNs(5_000 * MS)
+    placed = placer.place(chunk(0, 0.5), now, playing=False, standing=True)
+    assert placed.dropped_rows == 0
+    # Row 0 comes one period after the chunk can take effect.
+    first = placed.timeline.sample(StampNs(now + 130 * MS))
+    assert first.position[0] == pytest.approx(0.5, abs=1e-9)
+
+
 def test_reset_forgets_what_was_played(placer):
     place(placer, 0, 0.0)
     placer.reset()

@@ -6,6 +6,10 @@ arm to rest by itself if no more messages come. `header.stamp` is the time of th
 little in the past when the controller reads it; it then samples the knots and never interpolates
 from the measured position, which would be a step. The stretch that the controller may already be
 executing is repeated unchanged, so one window continues the other.
+
+That holds for Humble, Jazzy and Kilted as they are. From ros2_controllers 6.9 on (Lyrical,
+Rolling) the controller's parameter `allow_trajectory_replacement` must be false: with it a stamp
+in the past counts as "now", and every window would be played late, with a jump where it begins.
 """
 
 from __future__ import annotations
@@ -16,20 +20,17 @@ from trajectory_msgs.msg import JointTrajectory
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.trajectory_message import trajectory_bytes
 from levine_policy_node.core.units import StampNs, SteadyNs
-from levine_policy_node.ros import qos
+from levine_policy_node.ros.controllers.command_topic import CommandTopic
 
 
-class JointTrajectoryOutput:
+class JointTrajectoryOutput(CommandTopic):
     """Sends windows to `<controller>/joint_trajectory`."""
 
     sends_windows = True
 
     def __init__(self, node: Node, controller: str) -> None:
-        self._node = node
-        self._publisher = node.create_publisher(
-            JointTrajectory, f"{controller}/joint_trajectory", qos.COMMAND
-        )
-        self.topic: str = self._publisher.topic_name
+        """Create the publisher for the controller of this name."""
+        super().__init__(node, JointTrajectory, f"{controller}/joint_trajectory")
 
     def send_window(self, window: Timeline[SteadyNs], offset_ns: int, source: str) -> None:
         """Publish a window that is given on the steady clock.
@@ -50,7 +51,3 @@ class JointTrajectoryOutput:
             source,
         )
         self._publisher.publish(trajectory_bytes(stamped))
-
-    def publishers(self) -> int:
-        """How many publishers the command topic has, this one included."""
-        return self._node.count_publishers(self.topic)
