@@ -42,7 +42,7 @@ class Latency:
         frame_to_chunk_ms: Newest frame received to chunk published.
         overhead_ms: The same without the time inside ONNX Runtime.
         plain_loop_ms: A plain loop doing the same work.
-        chunk_to_command_ms: Chunk merged to the first message to the controller made with it.
+        chunk_to_command_ms: Chunk published to the first message to the controller made with it.
         ticks: The same in control periods.
     """
 

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         ("a plain Python loop doing the same work", f"{found.plain_loop_ms:.2f} ms"),
         ("ratio to the plain loop", f"{found.ratio:.2f}"),
         (
-            "chunk merged to first message to the controller made with it",
+            "chunk published to first message to the controller made with it",
             f"{found.chunk_to_command_ms:.1f} ms ({found.ticks:.1f} ticks)",
         ),
     ]

@@ -182,8 +182,8 @@ class SafetySupervisor(Node):
         self._command(decision)
         chunk = decided.state.reference
         if decision.mode.mode is Mode.POLICY and chunk is not None and chunk is not known:
-            # A chunk that continues the one before it starts when it was merged.
-            self._chunk_to_command_s.add(seconds(steady_now() - chunk.start_ns))
+            now_ns = steady_now() + decided.taken.ros_offset_ns
+            self._chunk_to_command_s.add(seconds(now_ns - self._inputs.chunk_sent_ns))
         for reply in decision.replies:
             self._requests.reply(reply)
         if decision.mode.mode in MOVING:

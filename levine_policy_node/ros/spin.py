@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, cast
 
 from rclpy.executors import (
@@ -48,6 +49,7 @@ class Spinner:
         for node in self._nodes:
             self._rest.add_node(node)
         self._waited: list[Any] = []
+        self._parameters: list[int] = []
         self._wait_set: Any = None
 
     def spin(self, stop: threading.Event) -> None:
@@ -77,9 +79,9 @@ class Spinner:
             wait_set.add_subscription(subscription.handle)
         wait_set.wait(int(timeout_s * 1e9))
         ready = wait_set.get_ready_entities("subscription")
-        for subscription in subscriptions:
-            if subscription.handle.pointer in ready:
-                _hand_over(subscription)
+        due = [n for n, s in enumerate(subscriptions) if s.handle.pointer in ready]
+        for number in due:
+            _hand_over(subscriptions[number], self._parameters[number])
 
     def _wait_set_of(self, subscriptions: list[Any]) -> Any:
         if subscriptions != self._waited or self._wait_set is None:
@@ -87,6 +89,7 @@ class Spinner:
             context = self._nodes[0].context.handle
             self._wait_set = _rclpy.WaitSet(len(subscriptions), 0, 0, 0, 0, 0, context)
             self._waited = subscriptions
+            self._parameters = [len(signature(s.callback).parameters) for s in subscriptions]
         return self._wait_set
 
     def _forget_wait_set(self) -> None:
@@ -107,8 +110,11 @@ class Spinner:
                 raise error
 
 
-def _hand_over(subscription: Any) -> None:
-    """Run the callback with every message that is there, if it is still wanted."""
+def _hand_over(subscription: Any, parameters: int) -> None:
+    """Run the callback with every message that is there, if it is still wanted.
+
+    As with rclpy's executor, a callback of two parameters gets the MessageInfo too.
+    """
     for _ in range(_MESSAGES_PER_TURN):
         try:
             with subscription.handle:
@@ -117,5 +123,4 @@ def _hand_over(subscription: Any) -> None:
             return
         if taken is None:
             return
-        # No callback of ours takes the MessageInfo.
-        subscription.callback(taken[0])
+        subscription.callback(*taken[:parameters])

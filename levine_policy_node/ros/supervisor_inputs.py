@@ -7,7 +7,7 @@ Callbacks run in the executor's thread and only convert and store; the loop take
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,7 +44,11 @@ T = TypeVar("T")
 
 
 class SupervisorInputs:
-    """Subscriptions of the supervisor and what came from them."""
+    """Subscriptions of the supervisor and what came from them.
+
+    Attributes:
+        chunk_sent_ns: When the newest chunk was published, on the system's clock.
+    """
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class SupervisorInputs:
         self._heartbeat: Latest[Heartbeat] = Latest()
         self._target: Latest[Target] = Latest()
         self._prepare = prepare
+        self.chunk_sent_ns = StampNs(0)
         self._chunks: deque[Chunk] = deque(maxlen=_QUEUED)
         self._estops: deque[tuple[bool, SteadyNs]] = deque(maxlen=_QUEUED)
         self._estop: tuple[bool, SteadyNs | None] = (False, None)
@@ -146,7 +151,8 @@ class SupervisorInputs:
             return np.zeros_like(position)
         return (position - before[1]) / seconds(stamp_ns - before[0])
 
-    def _on_chunk(self, data: bytes) -> None:
+    def _on_chunk(self, data: bytes, info: Mapping[str, int]) -> None:
+        self.chunk_sent_ns = StampNs(info["source_timestamp"])
         try:
             self._chunks.append(self._prepare(timeline_from_bytes(data, self._names)))
         except MessageError as error:

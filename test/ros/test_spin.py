@@ -17,9 +17,10 @@ class Everything(Node):
 
     def __init__(self):
         super().__init__("everything")
-        self.heard, self.ticks, self.guarded = [], 0, 0
+        self.heard, self.sent, self.ticks, self.guarded = [], [], 0, 0
         self.done = threading.Event()
         self.create_subscription(String, "words", self._on_word, qos.EVENTS)
+        self.create_subscription(String, "words", self._on_word_sent, qos.EVENTS)
         self.create_timer(0.01, self._on_timer)
         self.create_service(Trigger, "ask", self._on_ask)
         self.guard = self.create_guard_condition(self._on_guard)
@@ -28,6 +29,9 @@ class Everything(Node):
         if message.data == "fail":
             raise RuntimeError("a callback failed")
         self.heard.append(message.data)
+
+    def _on_word_sent(self, message, info):
+        self.sent.append((message.data, info["source_timestamp"]))
 
     def _on_timer(self):
         self.ticks += 1
@@ -68,6 +72,10 @@ def test_every_kind_of_callback_runs(spinning):
         words.publish(String(data=str(number)))
     ros.spin_until(lambda: len(node.heard) == 20, what="every message")
     assert node.heard == [str(number) for number in range(20)]
+    ros.spin_until(lambda: len(node.sent) == 20, what="every message with its time")
+    times = [time_ns for _, time_ns in node.sent]
+    assert times == sorted(times)
+    assert times[0] > 0
     ros.spin_until(lambda: node.ticks > 5, what="the timer")
     assert ros.call(Trigger, "ask", Trigger.Request()).success
     node.guard.trigger()
