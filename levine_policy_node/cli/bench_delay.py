@@ -16,7 +16,7 @@ from levine_policy_node.core.success_rate import wilson_interval
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `levine bench delay`."""
     parser.add_argument(
-        "--delay-ms", type=float, nargs="+", default=[0.0, 100.0, 200.0, 400.0], metavar="MS"
+        "--delay-ms", type=float, nargs="+", default=[0.0, 100.0, 200.0], metavar="MS"
     )
     parser.add_argument("--episodes", type=int, default=40, help="per way and delay")
     parser.add_argument("--seed", type=int, default=1000)
