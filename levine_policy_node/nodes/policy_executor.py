@@ -26,8 +26,8 @@ from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.alignment import StreamFault
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.inference_pace import InferencePace
+from levine_policy_node.core.inference_times import InferenceTimes
 from levine_policy_node.core.placement import ChunkPlacer
-from levine_policy_node.core.statistics import RollingPercentiles
 from levine_policy_node.core.trajectory_message import trajectory_bytes
 from levine_policy_node.core.units import StampNs, nanoseconds, seconds
 from levine_policy_node.nodes.policy_setup import (
@@ -79,11 +79,8 @@ class PolicyExecutor(ManagedNode):
         self.parameters = load_parameters(self, PolicyExecutorParameters)
         self._embedded = store is None
         self._store = FrameStore() if store is None else store
-        self._inference_s = RollingPercentiles()
-        self._age_s = RollingPercentiles()
+        self._times = InferenceTimes()
         self._pace = InferencePace()
-        self._frame_to_chunk_s = RollingPercentiles()
-        self._overhead_s = RollingPercentiles()
         self._frame_ns = self._asked_ns = steady_now()
         self._observation_log = EdgeLog(self, "observations are complete again")
         self._inference_log = EdgeLog(self, "inference works again")
@@ -232,7 +229,7 @@ class PolicyExecutor(ManagedNode):
         self._observation_log.fine()
         self._be_patient(_PATIENCE_S)
         if found is not None:
-            self._age_s.add(seconds(now_ns - found.stamp_ns))
+            self._times.observed(seconds(now_ns - found.stamp_ns))
             self._asked_ns = self._frame_ns
             with self._placing:
                 prefix = self._placer.prefix(found.stamp_ns)
@@ -255,7 +252,7 @@ class PolicyExecutor(ManagedNode):
         with self._placing:
             if not self._active or result.epoch != self._epoch:
                 return
-            self._inference_s.add(result.duration_s)
+            self._times.inferred(result.duration_s)
             if result.chunk is None:
                 self._inference_log.problem("inference", f"no chunk: {result.error}")
                 return
@@ -263,9 +260,7 @@ class PolicyExecutor(ManagedNode):
             tag = f"{result.chunk.source}#{self._epoch}"
             chunk = replace(result.chunk, source=tag)
             self._pace.add(result.duration_s, self._publish_timeline(chunk))
-            took_s = seconds(steady_now() - self._asked_ns)
-            self._frame_to_chunk_s.add(took_s)
-            self._overhead_s.add(took_s - result.graph_s)
+            self._times.published(seconds(steady_now() - self._asked_ns), result.graph_s)
             self._raw.publish(action_chunk_to_msg(chunk))
             hopeless = self._pace.hopeless()
             if hopeless:
@@ -290,13 +285,8 @@ class PolicyExecutor(ManagedNode):
         values: dict[str, str | float] = {
             "policy": f"{self._bundle.name}@{self._bundle.hash8}",
             "inferences": self._worker.completed,
-            "inference_ms_p50": self._inference_s.percentile(50) * 1e3,
-            "inference_ms_p99": self._inference_s.percentile(99) * 1e3,
             "chunk_left_ms_p50": self._pace.left_s * 1e3,
-            "frame_to_chunk_ms_p50": self._frame_to_chunk_s.percentile(50) * 1e3,
-            "overhead_ms_p50": self._overhead_s.percentile(50) * 1e3,
-            "observation_age_ms_p50": self._age_s.percentile(50) * 1e3,
-            "observation_age_ms_p99": self._age_s.percentile(99) * 1e3,
+            **self._times.figures(),
             **self._placer.figures(),
         }
         logs = (self._observation_log, self._inference_log, self._joint_log, self._rtc_log)

@@ -24,7 +24,8 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from levine_policy_node.nodes.intervention_recorder import TOPICS, RecorderParameters
+from levine_policy_node.nodes.intervention_recorder import TOPICS
+from levine_policy_node.nodes.recorder_setup import RecorderParameters
 from levine_policy_node.resources import share_directory
 from levine_policy_node.robot import load_robot
 from levine_policy_node.ros import qos

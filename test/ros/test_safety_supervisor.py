@@ -18,7 +18,7 @@ from supervisor_bench import COMMANDS, PARAMETERS, ROBOT, Bench
 from trajectory_msgs.msg import JointTrajectory
 
 from levine_policy_node.core.units import StampNs, seconds
-from levine_policy_node.nodes.safety_supervisor import SafetySupervisorParameters
+from levine_policy_node.nodes.supervisor_setup import SafetySupervisorParameters
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import ros_now
 from levine_policy_node.ros.messages import (

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of `safety_supervisor`, and what is made of them and of the robot file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from rclpy.node import Node
+
+from levine_policy_node.core.supervision import SupervisorOptions
+from levine_policy_node.robot import Robot
+from levine_policy_node.ros.controllers.forward_command import ForwardCommandOutput
+from levine_policy_node.ros.controllers.joint_trajectory import JointTrajectoryOutput
+from levine_policy_node.ros.parameters import parameter
+
+
+@dataclass(frozen=True, slots=True)
+class SafetySupervisorParameters:
+    """Parameters of `safety_supervisor`; `core.supervision.SupervisorOptions` explains them."""
+
+    robot: str = parameter("Robot file: a name in config/robots or a path")
+    control_rate_hz: float = parameter("Ticks per second [Hz]", low=20.0, high=500.0)
+    window_s: float = parameter("Motion given ahead, before its brake [s]", low=0.04, high=0.1)
+    lead_s: float = parameter("Time until a change takes effect [s]", low=0.0, high=0.06)
+    command_period_s: float = parameter("Time between windows [s]", low=0.01, high=0.05)
+    overrun_s: float = parameter("Gap between two ticks [s]", low=0.03, high=0.5)
+    joint_state_timeout_s: float = parameter("Age of joint_states [s]", low=0.02, high=1.0)
+    policy_timeout_s: float = parameter("Silence of the policy [s]", low=0.03, high=1.0)
+    inference_stall_s: float = parameter("Time without an inference [s]", low=0.05, high=10.0)
+    starved_timeout_s: float = parameter("Standing without a chunk [s]", low=0.0, high=10.0)
+    target_timeout_s: float = parameter("Age of operator/target [s]", low=0.02, high=1.0)
+    abandon_s: float = parameter("PAUSED without a policy [s]", low=0.1, high=60.0)
+    tracking_tolerance: float = parameter("Distance from the command [rad]", low=0.01, high=3.0)
+    tracking_timeout_s: float = parameter("Time beyond it [s]", low=0.0, high=2.0)
+    tracking_delay_s: float = parameter("Lag that is allowed for [s]", low=0.0, high=0.3)
+    rest_velocity: float = parameter("Speed of an arm at rest [rad/s]", low=0.001, high=1.0)
+    stop_timeout_s: float = parameter("Longest stop [s]", low=0.5, high=10.0)
+    estop_heartbeat_s: float = parameter("Silence of estop; 0: off [s]", low=0.0, high=10.0)
+
+    realtime_priority: int = parameter("SCHED_FIFO if permitted; 0: off", low=0, high=99)
+    lock_memory: bool = parameter("Keep all memory resident (mlockall)")
+    cpus: tuple[int, ...] = parameter("Processors to run on; empty: all", default=())
+
+    def __post_init__(self) -> None:
+        if self.lead_s + self.command_period_s + 1.0 / self.control_rate_hz > self.window_s:
+            raise ValueError(
+                "window_s: must be at least lead_s + command_period_s + one tick, or the "
+                "controller brakes between two windows"
+            )
+
+
+def make_output(node: Node, robot: Robot) -> JointTrajectoryOutput | ForwardCommandOutput:
+    """Create what sends to the robot's controller."""
+    kinds = {
+        "joint_trajectory": JointTrajectoryOutput,
+        "forward_command": ForwardCommandOutput,
+    }
+    return kinds[robot.controller.type](node, robot.controller.name)
+
+
+def make_options(
+    p: SafetySupervisorParameters,
+    robot: Robot,
+    controller: JointTrajectoryOutput | ForwardCommandOutput,
+) -> SupervisorOptions:
+    """Parameters of the same name, and what the robot file says."""
+    own = {f.name for f in fields(SupervisorOptions)}
+    given = {f.name: getattr(p, f.name) for f in fields(p) if f.name in own}
+    return SupervisorOptions(
+        limits=robot.limits(),
+        home=robot.home_position(),
+        exempt=np.array([joint.role == "gripper" for joint in robot.joints.values()]),
+        sends_windows=controller.sends_windows,
+        tick_s=1.0 / p.control_rate_hz,
+        **given,
+    )
