@@ -74,13 +74,23 @@ WAYS = (
 
 @dataclass(frozen=True, slots=True)
 class DelayResult:
-    """How often one way succeeded with one delay, and how long a success took [s]."""
+    """What one way made of one delay.
+
+    Attributes:
+        way: Of the row.
+        delay_s: From observation to chunk [s].
+        episodes: How many were tried.
+        successes: How many succeeded.
+        success_s: Mean time of a success [s].
+        gap_mrad: Median distance of a chunk from what was being played, at the seam [mrad].
+    """
 
     way: Way
     delay_s: float
     episodes: int
     successes: int
     success_s: float
+    gap_mrad: float
 
 
 def run_delays(
@@ -96,7 +106,7 @@ def _run(case: tuple[Way, float], *, seeds: range, robot: str) -> DelayResult:
     way, delay_s = case
     episodes: list[EpisodeResult] = []
     with tempfile.TemporaryDirectory(prefix="levine_bench_") as folder:
-        run_direct(
+        figures = run_direct(
             robot=robot,
             policy=_bundle(way, Path(folder)),
             seeds=seeds,
@@ -106,7 +116,8 @@ def _run(case: tuple[Way, float], *, seeds: range, robot: str) -> DelayResult:
         )
     took_s = [episode.duration_s for episode in episodes if episode.success]
     mean_s = sum(took_s) / len(took_s) if took_s else float("nan")
-    return DelayResult(way, delay_s, len(episodes), len(took_s), round(mean_s, 2))
+    gap_mrad = round(float(figures.get("seam_gap_mrad_p50", "nan")), 1)
+    return DelayResult(way, delay_s, len(episodes), len(took_s), round(mean_s, 2), gap_mrad)
 
 
 def _bundle(way: Way, folder: Path) -> str:

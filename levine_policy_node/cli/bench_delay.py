@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         low, high = wilson_interval(result.successes, result.episodes)
         text = (
             f"{result.successes}/{result.episodes} [{100 * low:.0f}-{100 * high:.0f} %] "
-            f"{result.success_s:.1f} s"
+            f"{result.success_s:.1f} s, {result.gap_mrad:.0f} mrad"
         )
         way = f"{result.way.policy}, {result.way}"
         print(f"{way}, {1e3 * result.delay_s:.0f} ms: {text}", flush=True)
@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
                 "successes": result.successes,
                 "wilson95": [round(low, 4), round(high, 4)],
                 "success_s": result.success_s,
+                "seam_gap_mrad_p50": result.gap_mrad,
             }
         )
     header = ["policy", "executor", *(f"{1e3 * delay_s:.0f} ms" for delay_s in delays_s)]
@@ -64,7 +65,9 @@ def run(options: argparse.Namespace) -> int:
         text = (
             f"## Success with a slow inference\n\n```\n{command}\n```\n\nDemo policies in "
             "closed loop (simulation without ROS), same seeds, with a delay from observation to "
-            "chunk; successes with 95 % Wilson intervals, and the mean time of a success. Run on "
+            "chunk; successes with 95 % Wilson intervals, the mean time of a success, "
+            "and how far a chunk was from what was being played, at the seam and before merging "
+            "(median of each chunk's worst joint). Run on "
             f"{machine()}.\n\n{markdown_table(header, table)}\n"
         )
         write_section(options.docs, "bench delay", text)

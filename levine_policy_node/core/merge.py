@@ -75,12 +75,15 @@ class Merged:
         stretch: Factor by which the chunk was slowed to fit the limits; 1 when it fits.
         fits: Whether everything from the seam on is within the limits. If not, the supervisor
             finds its own way.
+        gap: How far the chunk was from what was being played, at the seam and before it was
+            merged (J,) [rad]; None where nothing was played.
     """
 
     timeline: Timeline[StampNs]
     dropped_rows: int
     stretch: float
     fits: bool
+    gap: FloatArray | None = None
 
 
 def merge_chunk(
@@ -120,6 +123,7 @@ def merge_chunk(
     dropped = int(np.count_nonzero(due_s <= 0.0))
     if previous is None:
         return Merged(curve, dropped, stretch, not outside.any())
+    gap = np.abs(curve.positions[0] - previous.sample(seam_ns).position)
     joined, beyond = _joined(previous, curve, limits, discrete, options)
     for factor in _SLOWER:
         if not np.any(beyond & ~discrete) or stretch * factor > MAX_STRETCH:
@@ -130,7 +134,7 @@ def merge_chunk(
     if now_ns < seam_ns:
         head = previous.window(now_ns, seam_ns)
         joined = without_short_segments(head, SHORTEST_S).then(joined)
-    return Merged(joined, dropped, stretch, not (outside | beyond).any())
+    return Merged(joined, dropped, stretch, not (outside | beyond).any(), gap)
 
 
 def _smoothed(chunk: ActionChunk, discrete: np.ndarray, sigma_s: float) -> ActionChunk:

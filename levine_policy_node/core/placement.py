@@ -18,6 +18,7 @@ from levine_policy_node.core.ensemble import ensembled
 from levine_policy_node.core.integration import anchored
 from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.merge import Merged, MergeOptions, merge_chunk
+from levine_policy_node.core.statistics import RollingPercentiles
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import StampNs, nanoseconds
 
@@ -67,6 +68,7 @@ class ChunkPlacer:
         self._previous: Timeline[StampNs] | None = None
         self._recent: tuple[ActionChunk, ...] = ()
         self._starving = False
+        self._gap = RollingPercentiles()
 
     def reset(self) -> None:
         """Forget the previous timeline: the arm no longer follows it."""
@@ -85,6 +87,11 @@ class ChunkPlacer:
             "dropped_rows": self.counts.dropped_rows,
             "stretch_max": round(self.counts.stretch_max, 3),
             "starved": self.counts.starved,
+            **{
+                f"seam_gap_mrad_p{q}": round(1e3 * self._gap.percentile(q), 3)
+                for q in (50, 95)
+                if len(self._gap) > 0
+            },
             "rtc_chunks": rtc.given,
             "rtc_outside_delay": rtc.outside_delay,
             "rtc_delay_exceeded": rtc.delay_exceeded,
@@ -138,6 +145,9 @@ class ChunkPlacer:
             self._count_consumed(chunk, merged.dropped_rows)
         if self._prefixes is not None and playing:
             self._prefixes.playing(merged.timeline, now_ns)
+        if merged.gap is not None:
+            arm = ~options.is_discrete(chunk.joint_names)
+            self._gap.add(float(np.max(merged.gap, where=arm, initial=0.0)))
         self._starving = False
         self.counts.chunks += 1
         self.counts.dropped_rows += merged.dropped_rows

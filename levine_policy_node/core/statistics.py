@@ -14,6 +14,10 @@ class RollingPercentiles:
     def __init__(self, window: int = 512) -> None:
         self._values: deque[float] = deque(maxlen=window)
 
+    def __len__(self) -> int:
+        """How many values there are."""
+        return len(self._values)
+
     def add(self, value: float) -> None:
         """Add one value."""
         self._values.append(value)
