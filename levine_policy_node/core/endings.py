@@ -52,3 +52,15 @@ def ran_out(state: SupervisorState, now_ns: SteadyNs) -> bool:
     if state.mode.mode is not Mode.POLICY or plan is None or ticked_ns is None:
         return False
     return plan.stopping(now_ns) and not plan.stopping(ticked_ns)
+
+
+def starvation(state: SupervisorState, now_ns: SteadyNs) -> str:
+    """Say what ran out, in figures."""
+    chunk = state.reference
+    if chunk is None:
+        return "no chunk is left to play; braking"
+    age_s = seconds(now_ns - chunk.start_ns)
+    return (
+        f"the newest chunk is over; braking. It began {age_s:.2f} s ago and lasted "
+        f"{chunk.duration_s:.2f} s"
+    )

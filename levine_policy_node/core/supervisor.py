@@ -20,7 +20,7 @@ from levine_policy_node.core.emission import (
     proposal,
     window_due,
 )
-from levine_policy_node.core.endings import ending, ran_out
+from levine_policy_node.core.endings import ending, ran_out, starvation
 from levine_policy_node.core.faults import DEMAND, RESPONSES, Clears, Fault, Severity, cleared
 from levine_policy_node.core.modes import (
     ACTIVE,
@@ -216,7 +216,7 @@ class _Tick:
     def settle(self) -> None:
         """Notice what has come to an end by itself."""
         if ran_out(self.state, self.now_ns):
-            self._note("STARVED", Severity.NOTICE, "the newest chunk is over; braking")
+            self._note("STARVED", Severity.NOTICE, starvation(self.state, self.now_ns))
         over = ending(self.state, self.before.mode, self.now_ns, self.inputs, self.options)
         if over is not None:
             self._apply(*over)
