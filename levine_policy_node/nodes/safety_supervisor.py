@@ -45,7 +45,6 @@ from levine_policy_node.ros.controllers.joint_trajectory import JointTrajectoryO
 from levine_policy_node.ros.deadline_loop import (
     DeadlineLoop,
     GapStatistics,
-    keep_garbage_out_of_the_loop,
 )
 from levine_policy_node.ros.diagnostics import diagnostics_to_msg
 from levine_policy_node.ros.entrypoint import run
@@ -248,7 +247,8 @@ def main(argv: list[str] | None = None) -> int:
 
     def factory() -> Sequence[Node]:
         made.append(SafetySupervisor())
-        keep_garbage_out_of_the_loop()
+        # Collections are made in `_diagnose`, where they disturb least.
+        gc.disable()
         return made
 
     code = run(factory, argv)

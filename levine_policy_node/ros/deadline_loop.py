@@ -9,7 +9,6 @@ are skipped and counted, never caught up in a burst.
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -213,14 +212,3 @@ def percentiles_ms(values_ns: Iterable[int]) -> tuple[float, float, float]:
         return 0.0, 0.0, 0.0
     p50, p99 = (float(v) / 1e6 for v in np.percentile(values, (50, 99)))
     return p50, p99, float(values.max()) / 1e6
-
-
-def keep_garbage_out_of_the_loop() -> None:
-    """Take start-up objects out of collection and stop automatic collections.
-
-    A full collection of everything rclpy and numpy allocate takes tens of milliseconds with the
-    interpreter lock held. Callers collect the young generations themselves, now and then.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.disable()

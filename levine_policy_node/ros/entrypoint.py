@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -45,6 +46,10 @@ def run(
     nodes: Sequence[Node] = ()
     try:
         nodes = factory()
+        # What start-up made is never garbage. Looking through it again takes tens of milliseconds
+        # with the interpreter lock held, time enough to miss a heartbeat.
+        gc.collect()
+        gc.freeze()
         # Shutting the context down to end the spinning would pull the publishers from under the
         # nodes' threads, so it is told to stop.
         spin(nodes, stop)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 
 import pytest
@@ -71,9 +70,9 @@ def test_a_stall_is_skipped_and_counted_and_not_caught_up_in_a_burst():
     wait_until(lambda: len(times) >= 20, what="20 ticks")
     loop.stop()
     assert loop.report().missed >= 8
-    # After the stall the next tick waits for its own deadline; none follows on its heels.
-    after = [b - a for a, b in itertools.pairwise(times)]
-    assert sum(gap < PERIOD_NS // 4 for gap in after) <= loop.report().missed - 8 + 1
+    # After the stall ticks are on the grid again; a tick may be late by less than a period.
+    after = times[3:]
+    assert all(t - after[0] >= (k - 1) * PERIOD_NS for k, t in enumerate(after))
 
 
 def test_what_came_too_late_is_decided_again_for_the_present():
