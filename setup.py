@@ -54,6 +54,7 @@ setup(
         "ros": ["ros-rclpy", "ros-common-interfaces", "ros-rmw-fastrtps-cpp"],
         "sim": ["mujoco>=3.3.7,<5"],
         "demo": ["matplotlib>=3.8"],
+        "language": ["tokenizers>=0.19"],
         "test": [
             "pytest>=8",
             "pytest-timeout",

@@ -14,9 +14,12 @@ from levine_policy_node.errors import BundleError
 from levine_policy_node.robot import Robot, load_robot, robots_directory
 from levine_policy_node.runtime.bundle import Bundle, load_bundle
 from levine_policy_node.runtime.bundle_schema import JointTarget, VelocityTarget
+from levine_policy_node.runtime.decoder_schema import DiffusionDecoder, FlowDecoder, OneDecoder
 from levine_policy_node.runtime.image_schema import ImageSpec
 from levine_policy_node.runtime.observation_schema import ImageObservation, JointTerm, PolicyInput
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
+from levine_policy_node.runtime.planner_schema import CemDecoder, MppiDecoder
+from levine_policy_node.runtime.token_schema import AutoregressiveDecoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,16 +85,27 @@ def _describe(bundle: Bundle) -> str:
 
 def _decoder_form(bundle: Bundle) -> str:
     document = bundle.document
-    steps = f", {document.decoder.steps} steps" if document.decoder.type == "flow" else ""
+    form = " beside ".join(_one_decoder(decoder) for decoder in document.decoders)
     graphs = " and ".join(document.graphs.files)
     if document.rtc is None:
-        return f"{document.decoder.type}{steps} ({graphs})"
+        return f"{form} ({graphs})"
     delay = document.rtc.max_delay
     trained = "" if delay is None else f", delays up to {delay} rows"
-    return (
-        f"{document.decoder.type}{steps} ({graphs}); real-time chunking: {document.rtc.mode}"
-        f"{trained}"
-    )
+    return f"{form} ({graphs}); real-time chunking: {document.rtc.mode}{trained}"
+
+
+def _one_decoder(decoder: OneDecoder) -> str:
+    if isinstance(decoder, FlowDecoder):
+        return f"flow, {decoder.steps} steps"
+    if isinstance(decoder, DiffusionDecoder):
+        return f"diffusion, {decoder.steps} steps of {decoder.scheduler}"
+    if isinstance(decoder, AutoregressiveDecoder):
+        return f"autoregressive, {decoder.tokens} tokens to {decoder.detokenize.type}"
+    if isinstance(decoder, CemDecoder):
+        return f"cem, {decoder.iterations} times {decoder.samples} candidates"
+    if isinstance(decoder, MppiDecoder):
+        return f"mppi, {decoder.samples} candidates"
+    return decoder.type
 
 
 def _observation_rows(bundle: Bundle) -> list[list[str]]:

@@ -160,7 +160,8 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
 
 def _referenced(document: BundleDocument) -> list[str]:
     stats = [document.stats] if isinstance(document.stats, str) else []
-    return [*(graph.file for graph in document.graphs.files.values()), *stats]
+    graphs = [graph.file for graph in document.graphs.files.values()]
+    return [*graphs, *stats, *document.tokenizers]
 
 
 def _find(name_or_path: str) -> Path:

@@ -105,8 +105,8 @@ def _dotted(location: tuple[int | str, ...]) -> str:
     parts = [str(part) for part in location]
     if len(parts) > 2 and parts[0] == "observations":
         del parts[2]
-    if len(parts) > 2 and parts[0] == "decoder":
-        del parts[1]
+    if len(parts) > 1 and parts[0] == "decoder":
+        _untag_decoder(parts)
     if len(parts) > 3 and parts[:2] == ["action", "parts"]:
         del parts[3]
     own = [
@@ -115,6 +115,14 @@ def _dotted(location: tuple[int | str, ...]) -> str:
         if not any(c in part for c in "([") and part not in {"GraphFile", "float"}
     ]
     return ".".join(" ".join(part.split())[:60] for part in own)
+
+
+def _untag_decoder(parts: list[str]) -> None:
+    """Leave out whether there are several decoders, and the type of the one that is meant."""
+    place = 2 if parts[1] == "several" else 1
+    del parts[1]
+    if len(parts) > place + 1:
+        del parts[place]
 
 
 def _shown(value: Any) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from levine_policy_node.errors import BundleError
@@ -17,6 +18,7 @@ from levine_policy_node.errors import BundleError
 DOCUMENT = "policy.yaml"
 MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_FILE_BYTES = 2 * 1024**3
+_MAX_FILES = 1000
 
 
 class BundleFiles:
@@ -59,6 +61,33 @@ class BundleFiles:
         if len(content) > max_bytes:
             raise self._error(name, f"grew past {max_bytes} bytes while being read")
         return content
+
+    def has(self, name: str) -> bool:
+        """Whether there is something of this name, readable or not."""
+        return os.path.lexists(self.directory / name)
+
+    def names(self, folders: Iterable[str] = ()) -> tuple[str, ...]:
+        """Regular files in the directory and in these folders of it, links left out.
+
+        Raises:
+            BundleError: If there are very many, or the directory cannot be read.
+        """
+        found: list[str] = []
+        for folder in ("", *folders):
+            path = self.directory / folder
+            if path.is_symlink() or not path.is_dir():
+                continue
+            prefix = f"{folder}/" if folder else ""
+            try:
+                with os.scandir(path) as entries:
+                    for entry in entries:
+                        if entry.is_file(follow_symlinks=False):
+                            found.append(prefix + entry.name)
+                        if len(found) > _MAX_FILES:
+                            raise self._error(folder, f"has more than {_MAX_FILES} files")
+            except OSError as error:
+                raise self._error(folder, _why(error)) from error
+        return tuple(sorted(found))
 
     def _check(self, name: str, status: os.stat_result, max_bytes: int) -> None:
         if not stat.S_ISREG(status.st_mode):

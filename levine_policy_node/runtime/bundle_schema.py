@@ -13,14 +13,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from levine_policy_node.runtime.graph_schema import (
-    DecoderSpec,
-    FileName,
-    FlowDecoder,
-    Graphs,
-    RtcSpec,
-    Sha256,
-)
+from levine_policy_node.runtime.decoder_rules import check_decoders
+from levine_policy_node.runtime.decoder_schema import DecoderSpec, FlowDecoder, OneDecoder
+from levine_policy_node.runtime.graph_schema import FileName, Graphs, RtcSpec, Sha256, TensorName
 from levine_policy_node.runtime.image_schema import Positive
 from levine_policy_node.runtime.observation_schema import (
     ImageObservation,
@@ -174,6 +169,7 @@ class BundleDocument(Strict):
         robot: Model of the robot the policy was made for (`model` of the robot file).
         rate: Rows per second of a chunk [Hz].
         observations: Graph inputs by feature name.
+        feedback: Output that becomes a graph input of the next inference, by that input.
         stats: A safetensors file with `<feature>.<mean|std|min|max>`, or the same inline.
         files: sha256 of every file of the bundle but this one.
     """
@@ -189,6 +185,7 @@ class BundleDocument(Strict):
     decoder: DecoderSpec
     action: ActionSpec
     chunk: ChunkSpec = ChunkSpec()
+    feedback: dict[TensorName, TensorName] = Field(default_factory=dict)
     stats: FileName | dict[str, FeatureStats] | None = None
     files: dict[FileName, Sha256] = Field(default_factory=dict)
 
@@ -221,6 +218,18 @@ class BundleDocument(Strict):
     def policy_inputs(self) -> dict[str, PolicyInput]:
         """Every graph input that the runtime makes, by feature name."""
         return {k: s for k, s in self.observations.items() if isinstance(s, PolicyInput)}
+
+    @property
+    def decoders(self) -> tuple[OneDecoder, ...]:
+        """The decoder, or all of them."""
+        return self.decoder if isinstance(self.decoder, tuple) else (self.decoder,)
+
+    @property
+    def tokenizers(self) -> tuple[str, ...]:
+        """Files that say what generated tokens mean."""
+        used = [getattr(decoder, "detokenize", None) for decoder in self.decoders]
+        files = [getattr(detokenize, "tokenizer", None) for detokenize in used]
+        return tuple(dict.fromkeys(file for file in files if file is not None))
 
     @property
     def rtc(self) -> RtcSpec | None:
@@ -264,23 +273,12 @@ class BundleDocument(Strict):
     def _check(self) -> BundleDocument:
         if {**self.hashes(), **self.files} != self.hashes():
             raise ValueError("graphs and files state different hashes for one file")
-        self._check_decoder()
+        check_decoders(self.decoders, self.graphs, self.chunk, len(self.action.names))
+        if self.feedback and self.chunk.replan != "every":
+            raise ValueError("feedback counts inferences as time, and needs chunk.replan: every")
         self._check_replan()
         self._check_rtc()
         return self
-
-    def _check_decoder(self) -> None:
-        if not isinstance(self.decoder, FlowDecoder):
-            if self.graphs.encode is not None:
-                raise ValueError("graphs.encode is given, but decoder direct runs step only")
-            return
-        rows, columns = self.chunk.size, len(self.action.names)
-        shape = self.decoder.shape or (rows, columns)
-        if shape[0] != rows or shape[1] < columns:
-            raise ValueError(
-                f"decoder.shape {list(shape)} must have chunk.size {rows} rows and at least the "
-                f"{columns} columns of action.parts"
-            )
 
     def _check_replan(self) -> None:
         length_s = (self.chunk.size - self.chunk.start) / self.rate

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of `policy.yaml` that name graphs and say how they are sampled."""
+"""The parts of `policy.yaml` that name graphs and say how chunks continue each other."""
 
 from __future__ import annotations
 
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from levine_policy_node.core.rtc import Schedule
 from levine_policy_node.runtime.image_schema import Positive
@@ -25,7 +25,11 @@ FileName = Annotated[
 ]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 TensorName = Annotated[str, Field(min_length=1, max_length=200)]
-Role = Literal["encode", "step"]
+Role = str
+"""What a graph is for: `encode`, `step`, or a name of its own that a decoder gives."""
+
+ENCODE: Role = "encode"
+STEP: Role = "step"
 
 # LeRobot's, from `policies/rtc/configuration_rtc.py`.
 DEFAULT_HORIZON = 10
@@ -40,7 +44,13 @@ class GraphFile(Strict):
 
 
 class Graphs(Strict):
-    """ONNX graphs by role: `encode` runs once per inference, `step` as often as decoded."""
+    """ONNX graphs by role: `encode` runs once per inference, `step` as often as decoded.
+
+    Further roles are those that a decoder names in its field `graph`.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[TensorName, FileName | GraphFile]  # pyright: ignore[reportIncompatibleVariableOverride]
 
     step: FileName | GraphFile
     encode: FileName | GraphFile | None = None
@@ -48,50 +58,16 @@ class Graphs(Strict):
     @property
     def files(self) -> dict[Role, GraphFile]:
         """File of every role that is given."""
-        given: tuple[tuple[Role, FileName | GraphFile | None], ...] = (
-            ("encode", self.encode),
-            ("step", self.step),
-        )
+        given: dict[Role, FileName | GraphFile | None] = {
+            ENCODE: self.encode,
+            STEP: self.step,
+            **(self.__pydantic_extra__ or {}),
+        }
         return {
             role: GraphFile(file=named) if isinstance(named, str) else named
-            for role, named in given
+            for role, named in given.items()
             if named is not None
         }
-
-
-class DirectDecoder(Strict):
-    """The graph's output is the action chunk; `output` may be left out when there is one."""
-
-    type: Literal["direct"]
-    output: TensorName | None = None
-
-
-class FlowDecoder(Strict):
-    """Euler steps from noise to actions along the velocity that `step` predicts.
-
-    Attributes:
-        steps: Euler steps.
-        x: Input of `step` for the sample, (1, T, A).
-        time: Input of `step` for the flow time: () or (1,), or (1, T) for a time per row.
-        velocity: Output of `step`, (1, T, A); may be left out when there is one.
-        shape: (T, A) of the sample, where A is padded; else chunk.size and the action's columns.
-    """
-
-    type: Literal["flow"]
-    steps: Annotated[int, Field(ge=1, le=1000)] = 10
-    x: TensorName = "x_t"
-    time: TensorName = "timestep"
-    velocity: TensorName | None = None
-    shape: Annotated[tuple[Positive, Positive], Field(strict=False)] | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> FlowDecoder:
-        if self.x == self.time:
-            raise ValueError(f"x and time cannot both be the input {self.x}")
-        return self
-
-
-DecoderSpec = Annotated[DirectDecoder | FlowDecoder, Field(discriminator="type")]
 
 
 class RtcSpec(Strict):

@@ -8,21 +8,26 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy.typing as npt
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
 from levine_policy_node.core.observation import Tensors
 from levine_policy_node.errors import BundleError, InferenceError
-from levine_policy_node.runtime.bundle import Bundle
 from levine_policy_node.runtime.graph_schema import Role
 from levine_policy_node.runtime.run_watchdog import RunWatchdog
+
+if TYPE_CHECKING:
+    # Importers look into graphs before there is a bundle.
+    from levine_policy_node.runtime.bundle import Bundle
 
 Provider = Literal["cpu", "cuda"]
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES: dict[str, str] = {
     "tensor(float)": "float32",
+    "tensor(float16)": "float16",
     "tensor(uint8)": "uint8",
     "tensor(int32)": "int32",
     "tensor(int64)": "int64",
@@ -111,7 +116,7 @@ class OnnxGraphs:
     @property
     def roles(self) -> tuple[Role, ...]:
         """Roles that have a graph, in the order they run."""
-        return cast("tuple[Role, ...]", tuple(self._loaded))
+        return tuple(self._loaded)
 
     def file(self, role: Role) -> str:
         """The graph's file, for messages."""
@@ -173,13 +178,21 @@ def _infos(values: Any) -> dict[str, TensorInfo]:
     }
 
 
-def _weights(bundle: Bundle) -> dict[str, bytes]:
-    """Files that are neither graph nor statistics: weights that a graph refers to."""
+def _weights(bundle: Bundle, name: str) -> dict[str, bytes]:
+    """Files that are no graph, statistics or tokenizer: weights that a graph refers to.
+
+    A graph names them from its own folder.
+    """
     document = bundle.document
-    known = {graph.file for graph in document.graphs.files.values()}
+    folder = PurePosixPath(name).parent
+    known = {graph.file for graph in document.graphs.files.values()} | {*document.tokenizers}
     if isinstance(document.stats, str):
         known.add(document.stats)
-    return {name: data for name, data in bundle.files.items() if name not in known}
+    return {
+        str(path.relative_to(folder) if path.is_relative_to(folder) else path): bundle.files[file]
+        for file, path in ((file, PurePosixPath(file)) for file in bundle.files)
+        if file not in known
+    }
 
 
 def _session(bundle: Bundle, name: str, options: OnnxOptions) -> Any:
@@ -204,27 +217,74 @@ def _session(bundle: Bundle, name: str, options: OnnxOptions) -> Any:
     if options.provider != "cpu":
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     file = str(bundle.path / name)
-    others = _weights(bundle)
-    if others:
-        # Not in the last ONNX Runtime for Python 3.10.
-        if not hasattr(settings, _FROM_MEMORY):
-            raise BundleError(
-                file,
-                "",
-                f"has weights in other files, which ONNX Runtime {ort.__version__} cannot read "
-                "from memory",
-                "Use a newer ONNX Runtime, or export the graph as one file",
-            )
-        getattr(settings, _FROM_MEMORY)(
-            list(others), list(others.values()), [len(data) for data in others.values()]
-        )
-    try:
-        session = ort.InferenceSession(bundle.files[name], settings, providers=[provider])
-    except _ORT_ERRORS as error:
-        detail = re.sub(r"\s+", " ", str(error))[:300]
-        raise BundleError(file, "", f"ONNX Runtime cannot load it ({detail})") from error
+    _add_weights(settings, file, _weights(bundle, name))
+    session = _made(bundle.files[name], file, settings, provider)
     if session.get_providers()[0] != provider:
         raise BundleError(
             file, "provider", f"runs on {session.get_providers()[0]}, not on {provider}"
         )
     return session
+
+
+def _add_weights(settings: Any, file: str, weights: Mapping[str, bytes]) -> None:
+    """Hand over the weights that lie in other files."""
+    if not weights:
+        return
+    # Not in the last ONNX Runtime for Python 3.10.
+    if not hasattr(settings, _FROM_MEMORY):
+        raise BundleError(
+            file,
+            "",
+            f"has weights in other files, which ONNX Runtime {ort.__version__} cannot read "
+            "from memory",
+            "Use a newer ONNX Runtime, or export the graph as one file",
+        )
+    getattr(settings, _FROM_MEMORY)(
+        list(weights), list(weights.values()), [len(data) for data in weights.values()]
+    )
+
+
+def _made(content: bytes, file: str, settings: Any, provider: str) -> Any:
+    try:
+        return ort.InferenceSession(content, settings, providers=[provider])
+    except _ORT_ERRORS as error:
+        detail = re.sub(r"\s+", " ", str(error))[:300]
+        raise BundleError(file, "", f"ONNX Runtime cannot load it ({detail})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class GraphInfo:
+    """What a graph says of itself.
+
+    Attributes:
+        inputs: By name.
+        outputs: By name.
+        metadata: Its `metadata_props`.
+    """
+
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str]
+
+
+def graph_info(content: bytes, file: str, weights: Mapping[str, bytes]) -> GraphInfo:
+    """Look into a graph without running it.
+
+    Args:
+        content: Its bytes.
+        file: Its name, for messages.
+        weights: Files it refers to, by the names it has for them.
+
+    Raises:
+        BundleError: If ONNX Runtime cannot load it.
+    """
+    settings = ort.SessionOptions()
+    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    settings.intra_op_num_threads = 1
+    settings.log_severity_level = 4
+    _add_weights(settings, file, weights)
+    session = _made(content, file, settings, _PROVIDERS["cpu"])
+    metadata = cast("dict[str, str]", session.get_modelmeta().custom_metadata_map)
+    return GraphInfo(
+        _infos(session.get_inputs()), _infos(session.get_outputs()), dict(metadata)
+    )

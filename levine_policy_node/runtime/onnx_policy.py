@@ -17,7 +17,9 @@ from levine_policy_node.errors import BundleError, InferenceError
 from levine_policy_node.robot import Robot
 from levine_policy_node.runtime.bundle import Bundle
 from levine_policy_node.runtime.bundle_stats import ACTION
-from levine_policy_node.runtime.graph_check import check_inputs, make_decoder
+from levine_policy_node.runtime.decoder_factory import make_decoder
+from levine_policy_node.runtime.feedback_state import make_feedback
+from levine_policy_node.runtime.graph_check import check_inputs
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs, OnnxOptions
 from levine_policy_node.runtime.policy_inputs import PolicyInputs
 from levine_policy_node.runtime.preprocess import Preprocessor, columns
@@ -46,10 +48,10 @@ class OnnxPolicy:
         self._graphs = OnnxGraphs(bundle, options or OnnxOptions())
         try:
             self._inputs = PolicyInputs(bundle.document, self._graphs)
-            check_inputs(
-                bundle.document, self._graphs, self._preprocessor.shapes, self._inputs.names
-            )
-            self._decoder = make_decoder(bundle.document, self._graphs)
+            made = {*self._inputs.names, *bundle.document.feedback}
+            check_inputs(bundle.document, self._graphs, self._preprocessor.shapes, made)
+            self._decoder = make_decoder(bundle, self._graphs)
+            self._feedback = make_feedback(bundle.document, self._graphs)
             self._warm_up()
         except BundleError:
             self.close()
@@ -66,8 +68,10 @@ class OnnxPolicy:
         return self._graphs.spent_s
 
     def reset(self) -> None:
-        """Begin the sequence of noise again; the supported kinds have no other memory."""
+        """Begin the sequence of noise again, and forget plans and recurrent state."""
         self._noise.reset()
+        self._decoder.reset()
+        self._feedback.reset()
 
     def close(self) -> None:
         """Stop the watchdog; the graphs must not run any more."""
@@ -83,11 +87,13 @@ class OnnxPolicy:
         tensors = {
             **self._preprocessor.tensors(observation),
             **self._inputs.tensors(self._noise, known),
+            **self._feedback.begin(),
         }
         with self._graphs.inference():
-            actions = self._decoder.decode(self._graphs, tensors, self._noise, known)
+            actions = self._decoder.decode(self._feedback, tensors, self._noise, known)
         if not np.all(np.isfinite(actions)):
             raise InferenceError(f"{self.source}: the output is not finite")
+        self._feedback.commit()
         dt_s, velocity = 1.0 / document.rate, self._velocity
         values = self._layout.positions(actions, measured)[document.chunk.start :]
         return ActionChunk(

@@ -13,10 +13,10 @@ from levine_policy_node.core.decoders.noise import Noise
 from levine_policy_node.core.rtc import NetworkPrefix
 from levine_policy_node.errors import BundleError
 from levine_policy_node.runtime.bundle_schema import BundleDocument
+from levine_policy_node.runtime.decoder_schema import FlowDecoder
 from levine_policy_node.runtime.graph_schema import (
     DEFAULT_HORIZON,
     DEFAULT_MAX_WEIGHT,
-    FlowDecoder,
     RtcSpec,
 )
 from levine_policy_node.runtime.observation_schema import PolicyInput, PolicyKind

@@ -85,7 +85,7 @@ DOCUMENTS = {
     "text for a number": ({"rate": "fast"}, "rate: Input should be a valid number"),
     "rate of zero": ({"rate": 0}, "rate: Input should be greater than 0"),
     "infinite rate": ({"rate": float("inf")}, "rate: Input should be a finite number"),
-    "unknown decoder": ({"decoder__type": "diffusion"}, "'diffusion' is not supported"),
+    "unknown decoder": ({"decoder__type": "wavelet"}, "'wavelet' is not supported"),
     "unknown observation": ({f"{STATE}__kind": "state/wrench"}, "'state/wrench' is not supported"),
     "no kind": ({STATE: {"names": ["a"]}}, "give 'terms' or a 'kind'"),
     "unknown action": ({"action__parts": [{"kind": "target/body/pose"}]}, "is not supported"),

@@ -271,7 +271,7 @@ DOCUMENTS = {
         ),
         "a scale of its actions is 0",
     ),
-    "an unknown decoder": (document(decoder={"type": "bins"}), "'bins' is not supported"),
+    "an unknown decoder": (document(decoder={"type": "wavelet"}), "'wavelet' is not supported"),
 }
 
 
