@@ -325,11 +325,11 @@ def swing_and_stop(ros, swing):
 def test_windows_move_the_arm_through_dds_without_a_violation(ros, cell, semantics):
     report = swing_and_stop(ros, cell("joint_trajectory", semantics))
     assert report["commands"] > 30
-    assert report["rejected"] == 0
     # What the controller has for 50 ms is never changed; a machine that is held up for longer
-    # may deliver a change after it was due.
-    punctual = report["command_gap_ms"]["max"] < 45.0
-    assert report["total_violations"] == 0 or not punctual, report
+    # may deliver a change after it was due, or a window that is over.
+    if report["command_gap_ms"]["max"] < 45.0:
+        assert report["rejected"] == 0
+        assert report["total_violations"] == 0, report
 
 
 @pytest.mark.parametrize("semantics", ["humble", "kilted"])
