@@ -4,7 +4,7 @@ VENV := .venv/bin
 DEMO_ARGS ?= --episodes 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench format clean
+.PHONY: help setup demo test check bench format clean fuzz
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ bench: setup ## Every benchmark; writes docs/benchmarks.md (20 minutes)
 	@$(VENV)/levine bench delay --docs docs/benchmarks.md
 	@$(VENV)/levine bench latency --docs docs/benchmarks.md
 	@$(VENV)/levine bench jitter --docs docs/benchmarks.md
+
+fuzz: setup ## Fuzz what reads bundles, a minute; needs `pip install atheris`
+	@$(VENV)/python tools/fuzz_bundle.py -max_total_time=60
 
 format: setup ## Format and fix what can be fixed
 	@$(VENV)/ruff format .

@@ -55,6 +55,8 @@ setup(
         "sim": ["mujoco>=3.3.7,<5"],
         "demo": ["matplotlib>=3.8"],
         "language": ["tokenizers>=0.19"],
+        # model-signing imports OpenSSL and does not declare it.
+        "signing": ["model-signing>=1.1", "pyOpenSSL"],
         "test": [
             "pytest>=8",
             "pytest-timeout",
@@ -63,6 +65,7 @@ setup(
             "rosbags",
             "psutil",
         ],
+        "fuzz": ["atheris>=3"],
         "lint": ["ruff", "pyright[nodejs]", "import-linter"],
     },
     zip_safe=False,

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from levine_policy_node.errors import ConfigError
 from levine_policy_node.resources import share_directory
 from levine_policy_node.robot import load_robot
 from levine_policy_node.runtime.bundle import load_bundle
+from levine_policy_node.runtime.trust import Trust, TrustLevel
 
 ParameterValue = bool | int | float | str
 
@@ -35,6 +37,8 @@ class GraphOptions:
         seed: Scene of the simulation.
         split_runtime: Run camera ingest and executor as two processes.
         log_level: Level of every node.
+        trust: What must vouch for the bundle: off, checksums or signature.
+        trust_key: Public key of who signs bundles, for signature.
         overrides: Extra parameters per node name.
     """
 
@@ -47,6 +51,8 @@ class GraphOptions:
     seed: int = 0
     split_runtime: bool = False
     log_level: str = "info"
+    trust: str = "checksums"
+    trust_key: Path | None = None
     overrides: Mapping[str, Mapping[str, ParameterValue]] = field(default_factory=dict)
 
 
@@ -96,10 +102,11 @@ def build_graph(options: GraphOptions) -> tuple[Process, ...]:
             f"Use one of {', '.join(LOG_LEVELS)}",
         )
     robot = load_robot(options.robot)
-    bundle = load_bundle(options.policy)
+    trust = Trust(cast("TrustLevel", options.trust), options.trust_key)
+    bundle = load_bundle(options.policy, trust)
     bundle.check_robot(robot)
     robot_parameter = {"robot": str(robot.path)}
-    policy_parameter = {**robot_parameter, "policy": str(bundle.path)}
+    policy_parameter = {**robot_parameter, "policy": str(bundle.path), **_trust_parameters(trust)}
     processes: list[Process] = []
     if options.simulate:
         processes.append(_process("sim_arm", {**robot_parameter, "seed": options.seed}, options))
@@ -126,6 +133,13 @@ def build_graph(options: GraphOptions) -> tuple[Process, ...]:
         }
         processes.append(_process("intervention_recorder", recorder, options, essential=False))
     return tuple(processes)
+
+
+def _trust_parameters(trust: Trust) -> dict[str, ParameterValue]:
+    """Only what was chosen: the parameter file may say it, too."""
+    if trust.key is not None:
+        return {"trust": trust.level, "trust_key": str(trust.key.resolve())}
+    return {} if trust.level == "checksums" else {"trust": trust.level}
 
 
 def _process(

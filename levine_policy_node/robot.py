@@ -47,7 +47,10 @@ RelativeName = Annotated[str, AfterValidator(_relative_name)]
 
 
 class Joint(Strict):
-    """One joint and its limits, in [rad] and [s] (metres for a prismatic joint)."""
+    """One joint and its limits, in [rad] and [s] (metres for a prismatic joint).
+
+    `closed` says at which end of `position` a gripper is closed.
+    """
 
     position: tuple[float, float] = Field(strict=False)
     velocity: float = Field(gt=0)
@@ -55,6 +58,7 @@ class Joint(Strict):
     jerk: float = Field(gt=0)
     effort: float | None = Field(default=None, gt=0)
     role: Literal["arm", "gripper"] = "arm"
+    closed: Literal["lower", "upper"] = "lower"
     source: dict[LimitName, Text]
     placeholder: tuple[LimitName, ...] = Field(default=(), strict=False)
 
@@ -152,6 +156,15 @@ class Robot(Strict):
     def home_position(self) -> FloatArray:
         """Home pose in joint order, shape (J,) [rad]."""
         return np.array([self.home[name] for name in self.joints])
+
+    def gripper_ends(self) -> dict[str, tuple[float, float]]:
+        """Where every gripper is closed and where open [rad], by joint."""
+        ends: dict[str, tuple[float, float]] = {}
+        for name, joint in self.joints.items():
+            if joint.role == "gripper":
+                low, high = joint.position
+                ends[name] = (low, high) if joint.closed == "lower" else (high, low)
+        return ends
 
     def placeholders(self) -> tuple[str, ...]:
         """Limits nobody published, as `joint.limit`, to show when arming."""

@@ -1,8 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings of every test."""
 
+import ctypes
+import ctypes.util
+
+import pytest
 from hypothesis import settings
 
 # How long an example takes says something about the machine, not about the code.
 settings.register_profile("levine", deadline=None)
 settings.load_profile("levine")
+
+_libm = ctypes.CDLL(ctypes.util.find_library("m"))
+_environment = ctypes.create_string_buffer(256)
+_libm.fegetenv(_environment)
+
+
+@pytest.fixture(autouse=True)
+def floating_point_environment():
+    """Give denormal numbers back to the thread of the tests.
+
+    ONNX Runtime and software GL switch them off and leave it so, and hypothesis refuses to draw
+    numbers that cannot be.
+    """
+    _libm.fesetenv(_environment)

@@ -9,14 +9,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from levine_policy_node.cli.main import EXIT_OK, write_json
+from levine_policy_node.cli.observation_forms import made_form, past_form
 from levine_policy_node.cli.table import format_table
+from levine_policy_node.cli.trust_options import (
+    add_trial_arguments,
+    add_trust_arguments,
+    chosen_trust,
+)
 from levine_policy_node.errors import BundleError
 from levine_policy_node.robot import Robot, load_robot, robots_directory
+from levine_policy_node.runtime.action_schema import ActionPart, GripperTarget, VelocityTarget
 from levine_policy_node.runtime.bundle import Bundle, load_bundle
-from levine_policy_node.runtime.bundle_schema import JointTarget, VelocityTarget
+from levine_policy_node.runtime.bundle_trial import try_bundle
 from levine_policy_node.runtime.decoder_schema import DiffusionDecoder, FlowDecoder, OneDecoder
+from levine_policy_node.runtime.draft_file import write_draft
 from levine_policy_node.runtime.image_schema import ImageSpec
-from levine_policy_node.runtime.observation_schema import ImageObservation, JointTerm, PolicyInput
+from levine_policy_node.runtime.observation_schema import (
+    ActionTerm,
+    GripperTerm,
+    ImageObservation,
+    Term,
+)
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 from levine_policy_node.runtime.planner_schema import CemDecoder, MppiDecoder
 from levine_policy_node.runtime.token_schema import AutoregressiveDecoder
@@ -26,17 +39,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `levine check`."""
     parser.add_argument("bundle", metavar="BUNDLE", help="policy bundle: a path or a shipped name")
     parser.add_argument("--robot", help="robot file it must fit: a shipped name or a path")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="draft a policy.yaml for what somebody else's tool exported",
+    )
+    add_trust_arguments(parser)
+    add_trial_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Verify the bundle, run its graph for the robot, and print what it is."""
-    bundle = load_bundle(options.bundle)
-    if options.robot:
-        robot = load_robot(options.robot)
+    robot = load_robot(options.robot) if options.robot else None
+    if options.write:
+        written = write_draft(options.bundle, "" if robot is None else robot.model)
+        print(f"{written.path} drafted from {written.origin}")
+        if written.missing:
+            rows = [list(row) for row in written.missing]
+            print("\nStill to fill in:\n" + format_table(["field", "what it needs"], rows))
+            write_json(options.json, {"path": str(written.path), "missing": dict(written.missing)})
+            return EXIT_OK
+    bundle = load_bundle(options.bundle, chosen_trust(options))
+    if robot is not None:
         bundle.check_robot(robot)
         fits = [robot]
     else:
         fits = [robot for robot in _shipped_robots() if _fits(bundle, robot)]
+    if not options.no_trial:
+        try_bundle(bundle, fits[0] if fits else None)
     for robot in fits[:1]:
         # Loading compares the graph with the document and runs it on plausible observations.
         OnnxPolicy(bundle, robot).close()
@@ -65,9 +95,10 @@ def _describe(bundle: Bundle) -> str:
     document = bundle.document
     chunk = document.chunk
     sizes = ", ".join(f"{name} ({len(data):,} bytes)" for name, data in bundle.files.items())
+    read_from = f"\n  read from   {bundle.origin}" if bundle.origin else ""
     parts = [
         f"{bundle.name}@{bundle.hash8}  {document.description}".rstrip(),
-        f"  path        {bundle.path}",
+        f"  path        {bundle.path}{read_from}",
         f"  made for    {document.robot}",
         f"  files       {sizes}",
         f"  rate        {document.rate:g} Hz: {chunk.size} rows are {chunk.size / document.rate:g}"
@@ -79,6 +110,7 @@ def _describe(bundle: Bundle) -> str:
         "",
         "It does:",
         format_table(["joint", "target", "as"], _action_rows(bundle)),
+        *(f"\n  note        {note}" for note in bundle.notes),
     ]
     return "\n".join(parts)
 
@@ -112,17 +144,19 @@ def _observation_rows(bundle: Bundle) -> list[list[str]]:
     rows: list[list[str]] = []
     for key, spec in bundle.document.observations.items():
         name = spec.tensor or key
+        past = past_form(spec)
         if isinstance(spec, ImageObservation):
-            camera = bundle.document.cameras[key]
-            rows.append([name, f"camera {camera}", _image_form(spec.image)])
+            camera = bundle.document.cameras.get(key, "none, always black")
+            rows.append([name, f"camera {camera}", _image_form(spec.image) + past])
             continue
-        if isinstance(spec, PolicyInput):
-            rows.append([name, spec.kind.replace("/", ": ").replace("_", " "), "as computed"])
+        vector = bundle.document.vectors.get(key)
+        if vector is None:
+            rows.append([name, *made_form(spec)])
             continue
-        for term in spec.terms:
+        for term in vector.terms:
             quantity = term.kind.removeprefix("state/").replace("/", " ")
-            lines = textwrap.wrap(f"{quantity}: {', '.join(term.names)}", 44)
-            rows.append([name, lines[0], _number_form(spec, term)])
+            lines = textwrap.wrap(": ".join(filter(None, [quantity, ", ".join(term.names)])), 44)
+            rows.append([name, lines[0], _number_form(vector, term) + past])
             rows += [["", line, ""] for line in lines[1:]]
             name = ""
     return rows
@@ -138,9 +172,13 @@ def _image_form(image: ImageSpec) -> str:
     return ", ".join([f"{shape} ({image.layout})", values, *filter(None, steps)])
 
 
-def _number_form(spec: Any, term: JointTerm) -> str:
+def _number_form(spec: Any, term: Term) -> str:
+    if isinstance(term, ActionTerm):
+        return "as the network gave it"
     steps = [spec.normalize or "as measured"]
-    if term.scale != 1.0 or term.offset != 0.0:
+    if isinstance(term, GripperTerm):
+        steps.append(f"{term.closed:g} closed .. {term.open:g} open")
+    elif term.scale != 1.0 or term.offset != 0.0:
         steps.append("scaled")
     return ", ".join(steps)
 
@@ -154,8 +192,11 @@ def _replan_form(bundle: Bundle) -> str:
     return f"after {chunk.execute} rows ({bundle.replan_s:g} s)"
 
 
-def _target(part: JointTarget | VelocityTarget) -> str:
-    return f"position, {part.mode}" if isinstance(part, JointTarget) else "velocity, summed up"
+def _target(part: ActionPart) -> str:
+    if isinstance(part, GripperTarget):
+        switched = "" if part.binarize is None else f", switched at {part.binarize:g}"
+        return f"gripper, {part.closed:g} closed .. {part.open:g} open{switched}"
+    return "velocity, summed up" if isinstance(part, VelocityTarget) else f"position, {part.mode}"
 
 
 def _action_rows(bundle: Bundle) -> list[list[str]]:

@@ -22,6 +22,7 @@ COMMANDS = {
     "up": "start the runtime for one robot and one policy",
     "check": "print what a policy bundle sees and does, and whether it fits a robot",
     "check-robot": "validate a robot file",
+    "swap": "give a running executor another policy and wait for the outcome",
     "eval": "measure a policy's success rate on the simulated task",
     "calibrate": "measure the delays of a running robot and write them to its file",
     "bench": "measure this package: seams between chunks beside other projects' rules",

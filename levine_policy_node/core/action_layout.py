@@ -13,6 +13,30 @@ from levine_policy_node.core.units import FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Gripper:
+    """A column that says how far a gripper is open.
+
+    Attributes:
+        column: Which.
+        closed: Its value when the gripper is closed.
+        open: Its value when it is open.
+        binarize: Where it switches between both, None to follow it.
+    """
+
+    column: int
+    closed: float
+    open: float
+    binarize: float | None = None
+
+    def inside(self, values: FloatArray) -> FloatArray:
+        """Values that a gripper can follow, shape as `values`."""
+        if self.binarize is None:
+            return np.clip(values, min(self.closed, self.open), max(self.closed, self.open))
+        opens = (values > self.binarize) == (self.open > self.closed)
+        return np.where(opens, self.open, self.closed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ActionLayout:
     """What the columns of an action are, in the order they are undone.
 
@@ -22,6 +46,9 @@ class ActionLayout:
         offset: Per column, shape (A,) [rad]; after the scale.
         relative: Per column, shape (A,): added to the measured position of its joint.
         order: For every joint of the robot the column that holds its target, shape (J,).
+        delta: Per column, shape (A,): a step from the row before, the first from the measured
+            position; None for none.
+        grippers: Columns that are made what a gripper can follow, before the scale.
     """
 
     normalization: Normalization | None
@@ -29,6 +56,8 @@ class ActionLayout:
     offset: FloatArray
     relative: npt.NDArray[np.bool_]
     order: npt.NDArray[np.intp]
+    delta: npt.NDArray[np.bool_] | None = None
+    grippers: tuple[Gripper, ...] = ()
 
     def positions(self, actions: FloatArray, measured: FloatArray) -> FloatArray:
         """Turn actions into absolute joint targets.
@@ -41,8 +70,13 @@ class ActionLayout:
             Shape (T, J) [rad], in the joint order of `measured`.
         """
         values = actions if self.normalization is None else self.normalization.invert(actions)
+        for gripper in self.grippers:
+            values = values.copy()
+            values[:, gripper.column] = gripper.inside(values[:, gripper.column])
         targets = (values * self.scale + self.offset)[:, self.order]
-        return targets + np.where(self.relative[self.order], measured, 0.0)
+        if self.delta is not None:
+            targets = np.where(self.delta[self.order], np.cumsum(targets, axis=0), targets)
+        return targets + np.where(self._from_measured, measured, 0.0)
 
     def actions(self, positions: FloatArray, measured: FloatArray) -> FloatArray:
         """Turn absolute joint targets into actions, the inverse of `positions`.
@@ -54,10 +88,19 @@ class ActionLayout:
         Returns:
             Shape (L, A), in the network's unit.
         """
-        targets = positions - np.where(self.relative[self.order], measured, 0.0)
+        targets = positions - np.where(self._from_measured, measured, 0.0)
+        if self.delta is not None:
+            steps = np.diff(targets, axis=0, prepend=np.zeros((1, targets.shape[1])))
+            targets = np.where(self.delta[self.order], steps, targets)
         values = np.empty((len(positions), len(self.order)))
         values[:, self.order] = targets
         values = (values - self.offset) / self.scale
         if self.normalization is None:
             return values
         return self.normalization.first_rows(len(values)).apply(values)
+
+    @property
+    def _from_measured(self) -> npt.NDArray[np.bool_]:
+        """For every joint whether its targets begin at its measured position, shape (J,)."""
+        begins = self.relative if self.delta is None else self.relative | self.delta
+        return begins[self.order]

@@ -26,6 +26,11 @@ class FrameStore:
         self._histories: dict[str, History[Frame]] = {}
         self._counts: dict[str, int] = {}
         self._listener: Callable[[StampNs], None] | None = None
+        self._capacity = _CAPACITY
+
+    def keep(self, frames: int) -> None:
+        """Keep at least so many frames of every camera, for a policy that sees the past."""
+        self._capacity = max(self._capacity, frames)
 
     def put(self, camera: str, stamp_ns: StampNs, pixels: Pixels) -> None:
         """Add a frame and tell the listener.
@@ -40,7 +45,7 @@ class FrameStore:
         same = before is not None and _identical(before.pixels, pixels)
         repeats = before.repeats + 1 if before is not None and same else 0
         frame = Frame(stamp_ns, pixels, repeats)
-        self._histories[camera] = history.extended(frame, _CAPACITY)
+        self._histories[camera] = history.extended(frame, self._capacity)
         self._counts[camera] = self.count(camera) + 1
         if self._listener is not None:
             self._listener(stamp_ns)

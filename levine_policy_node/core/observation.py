@@ -58,9 +58,13 @@ class Observation:
         joint_positions: Shape (J,) [rad], in the joint order of the robot file.
         images: RGB pixels (H, W, 3) by camera name.
         joint_velocities: Shape (J,) [rad/s], or None if the robot does not measure them.
+        task: What is to be done, in words; "" if nobody has said.
+        past: What was measured before, oldest first, for a policy that sees it.
     """
 
     stamp_ns: StampNs
     joint_positions: FloatArray
     images: Mapping[str, Pixels] = field(default_factory=dict[str, Pixels])
     joint_velocities: FloatArray | None = None
+    task: str = ""
+    past: tuple[Observation, ...] = ()

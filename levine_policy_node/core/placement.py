@@ -78,6 +78,15 @@ class ChunkPlacer:
         if self._prefixes is not None:
             self._prefixes.reset()
 
+    def continue_from(self, other: ChunkPlacer, now_ns: StampNs) -> None:
+        """Go on with what is being played and counted; another policy's chunks get no vote."""
+        self.counts = other.counts
+        self._gap = other._gap
+        self._previous = other._previous
+        self._starving = other._starving
+        if self._prefixes is not None and self._previous is not None:
+            self._prefixes.playing(self._previous, now_ns)
+
     def figures(self) -> dict[str, float]:
         """All counts, as diagnostics and reports call them."""
         rtc = PrefixCounts() if self._prefixes is None else self._prefixes.counts

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from levine_policy_node.core.alignment import AlignmentLimits, StreamFault, align
+from levine_policy_node.core.context import ContextNeeds, goal_images, past_observations
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.history import History
 from levine_policy_node.core.observation import JointSample, Observation
@@ -11,6 +14,7 @@ from levine_policy_node.core.replan_rule import ReplanOptions, Requests, is_due,
 from levine_policy_node.core.units import StampNs
 
 _JOINT_HISTORY = 256
+_LONG_JOINT_HISTORY = 4096
 
 
 class Replanner:
@@ -24,6 +28,7 @@ class Replanner:
         cameras: Cameras the policy needs.
         limits: What may go into an observation.
         options: When one is due.
+        needs: What the policy sees beside the present.
     """
 
     def __init__(
@@ -32,19 +37,32 @@ class Replanner:
         cameras: tuple[str, ...],
         limits: AlignmentLimits,
         options: ReplanOptions,
+        needs: ContextNeeds | None = None,
     ) -> None:
         self._store = store
-        self._cameras = cameras
+        self._needs = needs or ContextNeeds()
+        self._cameras = tuple(name for name in cameras if name not in self._needs.goals)
         self._limits = limits
         self._options = options
         self._joints: History[JointSample] = History()
+        self._task = ""
         # Two values and not one, so that no thread overwrites what another has changed.
         self._last_ns: StampNs | None = None
         self._outstanding = False
 
     def add_joint_sample(self, sample: JointSample) -> None:
         """Note a joint state."""
-        self._joints = self._joints.extended(sample, _JOINT_HISTORY)
+        capacity = _JOINT_HISTORY if self._needs.past_steps == 1 else _LONG_JOINT_HISTORY
+        self._joints = self._joints.extended(sample, capacity)
+
+    def set_task(self, task: str) -> None:
+        """Note what is to be done, in words; it goes into every observation from now on."""
+        self._task = task
+
+    def continue_from(self, other: Replanner) -> None:
+        """Know the joint states that another one has seen, and the task it was told."""
+        self._joints = other._joints
+        self._task = other._task
 
     def restart(self) -> None:
         """Let the next observation be due at once, or as soon as the last one is answered."""
@@ -73,9 +91,26 @@ class Replanner:
             return found
         if not is_due(self._requests, found.stamp_ns, now_ns, ends_ns, self._options):
             return None
-        self._last_ns = found.stamp_ns
-        self._outstanding = True
-        return found
+        complete = self._complete(found)
+        if isinstance(complete, Observation):
+            self._last_ns = found.stamp_ns
+            self._outstanding = True
+        return complete
+
+    def _complete(self, found: Observation) -> Observation | StreamFault:
+        """The observation with the task, goals and what was before it."""
+        needs = self._needs
+        goals = goal_images(needs.goals, {n: self._store.history(n) for n in needs.goals})
+        if isinstance(goals, StreamFault):
+            return goals
+        frames = {name: self._store.history(name) for name in needs.past_cameras}
+        gap_s = self._limits.joint_max_age_s
+        return replace(
+            found,
+            images={**found.images, **goals},
+            task=self._task,
+            past=past_observations(found.stamp_ns, needs, frames, self._joints, gap_s),
+        )
 
     @property
     def _requests(self) -> Requests:

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from levine_policy_node.core.action_chunk import ActionChunk
+from levine_policy_node.core.assignment import cheapest_pairs
 from levine_policy_node.core.limits import JointLimits
+from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.units import FloatArray
 
 _DEGREES = 180.0 / np.pi
@@ -33,15 +35,40 @@ class ShadowRows:
     Attributes:
         active: Of the policy that commands, shape (R, J) [rad].
         candidate: Of the one in shadow at the same times, shape (R, J) [rad].
+        measured: Where the joints were, shape (J,) [rad].
     """
 
     active: FloatArray
     candidate: FloatArray
+    measured: FloatArray
 
     @property
     def distances(self) -> FloatArray:
         """Of each row, that of its worst joint, shape (R,) [rad]."""
         return np.abs(self.candidate - self.active).max(axis=1)
+
+
+class TellingMoments:
+    """Of each joint, the observation at which the active policy moved it furthest.
+
+    While the arm waits a policy may ask for next to nothing, and then nothing tells its joints
+    apart. What was seen earlier does.
+    """
+
+    def __init__(self) -> None:
+        self._best: dict[int, tuple[float, Observation, ActionChunk]] = {}
+
+    def add(self, observation: Observation, chunk: ActionChunk) -> None:
+        """Keep what the policy said of an observation, if it tells more of some joint."""
+        moved = np.abs(chunk.positions - observation.joint_positions).mean(axis=0)
+        for joint, by in enumerate(moved.tolist()):
+            if joint not in self._best or by > self._best[joint][0]:
+                self._best[joint] = by, observation, chunk
+
+    def all(self) -> list[tuple[Observation, ActionChunk]]:
+        """Each observation once, with the chunk."""
+        unique = {int(seen.stamp_ns): (seen, chunk) for _, seen, chunk in self._best.values()}
+        return list(unique.values())
 
 
 def common_rows(
@@ -64,8 +91,10 @@ def common_rows(
     both = (at_s >= known_s[0] - tolerance_s) & (at_s <= known_s[-1] + tolerance_s)
     if not np.any(both):
         return None
-    columns = [np.interp(at_s[both], known_s, column) for column in candidate.positions.T]
-    return ShadowRows(active.positions[both] - measured, np.stack(columns, axis=1) - measured)
+    said = np.empty((int(np.count_nonzero(both)), len(measured)))
+    for joint in range(len(measured)):
+        said[:, joint] = np.interp(at_s[both], known_s, candidate.positions[:, joint])
+    return ShadowRows(active.positions[both] - measured, said - measured, measured)
 
 
 def implausible(chunk: ActionChunk, limits: JointLimits, arm: FloatArray) -> str:
@@ -113,7 +142,7 @@ def accident(rows: Sequence[ShadowRows], names: Sequence[str]) -> str:
     """
     active = np.concatenate([seen.active for seen in rows])
     candidate = np.concatenate([seen.candidate for seen in rows])
-    return _other_unit(active, candidate) or _other_order(active, candidate, names)
+    return _other_unit(active, candidate) or _other_order(rows, names)
 
 
 def _other_unit(active: FloatArray, candidate: FloatArray) -> str:
@@ -133,19 +162,25 @@ def _other_unit(active: FloatArray, candidate: FloatArray) -> str:
     return ""
 
 
-def _other_order(active: FloatArray, candidate: FloatArray, names: Sequence[str]) -> str:
-    """Whether the columns are the active policy's in another order."""
-    cost = np.abs(candidate[:, :, None] - active[:, None, :]).mean(axis=0)
-    own = np.diagonal(cost)
-    # Column j of the candidate moves like column `order[j]` of the active policy.
-    order = np.argmin(cost, axis=1)
-    order = np.where(
-        own <= np.maximum(1.5 * cost.min(axis=1), _MOVES_RAD), np.arange(len(own)), order
-    )
-    if len(set(order.tolist())) < len(order) or np.all(order == np.arange(len(order))):
-        return ""
-    moved = order != np.arange(len(order))
-    if cost[np.arange(len(order)), order][moved].mean() > _MUCH_BETTER * own[moved].mean():
-        return ""
-    pairs = ", ".join(f"{names[j]} moves like {names[order[j]]}" for j in np.flatnonzero(moved))
-    return f"its joints look exchanged: {pairs}"
+def _other_order(rows: Sequence[ShadowRows], names: Sequence[str]) -> str:
+    """Whether the columns are the active policy's in another order.
+
+    Relative actions exchange the motions, absolute ones the positions.
+    """
+    moved = [(seen.active, seen.candidate) for seen in rows]
+    placed = [(seen.active + seen.measured, seen.candidate + seen.measured) for seen in rows]
+    for pairs in (moved, placed):
+        active = np.concatenate([each for each, _ in pairs])
+        candidate = np.concatenate([each for _, each in pairs])
+        cost = np.abs(candidate[:, :, None] - active[:, None, :]).mean(axis=0)
+        # Column j of the candidate is most like column `order[j]` of the active policy.
+        order = cheapest_pairs(cost)
+        other = [j for j, like in enumerate(order) if like != j]
+        if not other:
+            continue
+        own = float(np.mean([cost[j, j] for j in other]))
+        explained = float(np.mean([cost[j, order[j]] for j in other]))
+        if own > _MOVES_RAD and explained < _MUCH_BETTER * own:
+            text = ", ".join(f"{names[j]} is like {names[order[j]]}" for j in other)
+            return f"its joints look exchanged: {text}"
+    return ""

@@ -13,61 +13,46 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String, UInt64
-from trajectory_msgs.msg import JointTrajectory
 
 from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.alignment import StreamFault
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.inference_pace import InferencePace
 from levine_policy_node.core.inference_times import InferenceTimes
-from levine_policy_node.core.placement import ChunkPlacer
 from levine_policy_node.core.trajectory_message import trajectory_bytes
-from levine_policy_node.core.units import StampNs, nanoseconds, seconds
-from levine_policy_node.nodes.policy_setup import (
-    PolicyExecutorParameters,
-    choose_merge,
-    choose_replan,
-    load_policy,
-    make_replanner,
-)
-from levine_policy_node.ros import qos
-from levine_policy_node.ros.camera_topics import CameraTopics, camera_topic
+from levine_policy_node.core.units import StampNs, seconds
+from levine_policy_node.nodes.policy_logs import PolicyLogs
+from levine_policy_node.nodes.policy_ports import PolicyPorts
+from levine_policy_node.nodes.policy_setup import PolicyExecutorParameters
+from levine_policy_node.nodes.policy_slot import PolicySlot, make_slot, verified_bundle
+from levine_policy_node.nodes.policy_swap import PolicySwap, SwapHost
+from levine_policy_node.nodes.swap_parameters import SwapParameters
+from levine_policy_node.robot import load_robot
 from levine_policy_node.ros.clocks import ros_now, steady_now
 from levine_policy_node.ros.diagnostics import diagnostics_to_msg
-from levine_policy_node.ros.edge_log import EdgeLog
 from levine_policy_node.ros.entrypoint import run
-from levine_policy_node.ros.managed_node import ManagedNode
 from levine_policy_node.ros.messages import (
     MessageError,
     action_chunk_to_msg,
     joint_sample_from_msg,
 )
 from levine_policy_node.ros.parameters import load_parameters
+from levine_policy_node.runtime.bundle import Bundle, load_bundle
 from levine_policy_node.runtime.inference_worker import (
     InferenceRequest,
     InferenceResult,
     InferenceWorker,
 )
-from levine_policy_node.runtime.merge_choice import merge_remarks, prefix_options
-from levine_policy_node.runtime.replan_choice import describe, replan_remarks
 
 POLICY_MODE = "POLICY"
 STANDING_MODES = {"ARMED", "PAUSED"}
-
-# Publishers are found one after the other, and a joint state may come a moment after the frame
-# of its instant: no news until it lasts.
-_START_PATIENCE_S = 1.0
-_PATIENCE_S = 0.1
+MOVING_MODES = {"POLICY", "HUMAN", "STOPPING"}
 
 
-class PolicyExecutor(ManagedNode):
+class PolicyExecutor(SwapHost):
     """Publishes `policy/action_chunk`, `policy/raw_chunk` and `policy/heartbeat`.
 
     Args:
@@ -77,18 +62,14 @@ class PolicyExecutor(ManagedNode):
     def __init__(self, store: FrameStore | None = None) -> None:
         super().__init__("policy_executor")
         self.parameters = load_parameters(self, PolicyExecutorParameters)
-        self._embedded = store is None
+        self._embedded = store is not None
         self._store = FrameStore() if store is None else store
         self._times = InferenceTimes()
         self._pace = InferencePace()
         self._frame_ns = self._asked_ns = steady_now()
-        self._observation_log = EdgeLog(self, "observations are complete again")
-        self._inference_log = EdgeLog(self, "inference works again")
-        self._joint_log = EdgeLog(self, "joint states are good again")
-        self._rtc_log = EdgeLog(self, "the delay is one for real-time chunking again")
+        self._logs = PolicyLogs(self)
         self._release: list[Callable[[], object]] = []
         self._active = False
-        self._patient_until_ns = 0
         self._mode = ""
         self._epoch = 1
         # Held while an observation is chosen, and while a chunk is placed or a prefix made of what
@@ -96,36 +77,36 @@ class PolicyExecutor(ManagedNode):
         self._planning = threading.Lock()
         self._placing = threading.Lock()
         self.cameras: tuple[str, ...] = ()
+        self._reads_task = False
 
     def setup(self) -> None:
         """Load the robot file and the policy, then create everything that uses them."""
-        loaded = load_policy(self.parameters)
-        self._release.append(loaded.policy.close)
-        self._robot, self._bundle = loaded.robot, loaded.bundle
-        self.cameras = loaded.bundle.cameras
-        replan = choose_replan(loaded, self.parameters)
-        self._replanner = make_replanner(loaded, self.parameters, self._store, replan)
-        merge = choose_merge(loaded, self.parameters)
-        remarks = merge_remarks(loaded.bundle.document.chunk, merge)
-        for remark in (*remarks, *replan_remarks(loaded.bundle, replan)):
+        # Set after the node was made, it is what to begin with.
+        policy = str(self.get_parameter("policy").value)
+        self.robot = load_robot(self.parameters.robot)
+        self._slot = self.make_slot(load_bundle(policy, self.parameters.trusted))
+        self._release.append(self._close_policy)
+        self.cameras = self._slot.bundle.cameras
+        for remark in self._slot.remarks:
             self.get_logger().warning(remark)
-        self._placer = ChunkPlacer(
-            loaded.robot.limits(), merge, prefix_options(loaded.bundle, merge)
-        )
-        self._create_outputs()
-        self._create_inputs()
-        self._worker = InferenceWorker(loaded.policy, self._on_result)
+        self._ports = PolicyPorts(self, self.robot)
+        self._release.append(self._ports.close)
+        self._worker = InferenceWorker(self._slot.policy, self._on_result)
         self._release.append(self._worker.close)
-        self.get_logger().info(
-            f"{loaded.bundle.source} for {loaded.robot.name}, {describe(replan)}, "
-            f"{merge.rule}, smoothing {merge.smoothing_s:g} s"
-        )
+        self._swap = PolicySwap(self, policy, self._slot, self._worker)
+        self._release.append(self._swap.close)
+        self._requests = SwapParameters(self, self._swap, self._verify, self._beat)
+        self._release.append(self._requests.close)
+        self._ports.listen(self._on_joint_state, self._on_mode)
+        self._ports.every(1.0 / self.parameters.heartbeat_hz, self._on_tick)
+        self._ports.every(1.0, self._on_second)
+        self.get_logger().info(self._slot.summary)
 
     def start(self) -> None:
         """Begin to infer."""
         self._active = True
-        self._be_patient(_START_PATIENCE_S)
-        self._replanner.restart()
+        self._logs.starting()
+        self._slot.replanner.restart()
         self._store.listen(self._on_new_frame)
 
     def stop(self) -> None:
@@ -138,64 +119,63 @@ class PolicyExecutor(ManagedNode):
         while self._release:
             self._release.pop()()
 
-    def _create_outputs(self) -> None:
-        self._chunks = self._publisher(JointTrajectory, "policy/action_chunk", qos.COMMAND)
-        self._raw = self._publisher(JointTrajectory, "policy/raw_chunk", qos.COMMAND)
-        self._heartbeat = self._publisher(UInt64, "policy/heartbeat", qos.HEARTBEAT)
-        self._diagnostics = self._publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+    def _close_policy(self) -> None:
+        self._slot.policy.close()
 
-    def _create_inputs(self) -> None:
-        for subscription in (
-            self.create_subscription(
-                JointState, "joint_states", self._on_joint_state, qos.JOINT_STATE_IN
-            ),
-            self.create_subscription(String, "supervisor/mode", self._on_mode, qos.MODE),
-        ):
-            self._release.append(lambda used=subscription: self.destroy_subscription(used))
-        # The steady clock: a paused or stepped ROS clock must not silence the heartbeat.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        for period_s, callback in (
-            (1.0 / self.parameters.heartbeat_hz, self._on_tick),
-            (1.0, self._on_second),
-        ):
-            timer = self.create_timer(period_s, callback, clock=steady)
-            self._release.append(lambda used=timer: self.destroy_timer(used))
-        if self._embedded:
-            streams = {name: self._robot.cameras[name] for name in self.cameras}
-            topics = {name: camera_topic(name, stream) for name, stream in streams.items()}
-            self._release.append(CameraTopics(self, topics, self._store).close)
+    def make_slot(self, bundle: Bundle) -> PolicySlot:
+        """Load and warm up; in a thread of its own while a policy runs."""
+        slot = make_slot(bundle, self.robot, self.parameters, self._store)
+        # Subscribed to by the thread that spins.
+        self.cameras = tuple(dict.fromkeys((*self.cameras, *bundle.cameras)))
+        self._reads_task |= bundle.document.reads_task
+        return slot
 
-    def _publisher(self, kind: Any, topic: str, profile: Any) -> Any:
-        publisher = self.create_lifecycle_publisher(kind, topic, profile)
-        self._release.append(lambda: self.destroy_lifecycle_publisher(publisher))
-        return publisher
+    def _verify(self, name: str) -> Bundle:
+        """Refuse what cannot run here; in a thread of its own, and nothing is loaded."""
+        return verified_bundle(
+            name, self.parameters.trusted, self.robot, self.cameras if self._embedded else None
+        )
+
+    def use_slot(self, slot: PolicySlot) -> None:
+        """Put a policy in the place of the active one; under both locks."""
+        slot.continue_from(self._slot, ros_now(self))
+        self._slot = slot
+        # What the old policy is still asked, or has answered but not published, is not used.
+        self._epoch += 1
+        self._worker.use(slot.policy)
+        self._times, self._pace = InferenceTimes(), InferencePace()
+
+    def _offer_switch(self, *, seam: bool) -> None:
+        if self._swap.waiting:
+            with self._planning, self._placing:
+                self._swap.moment(moving=self._mode in MOVING_MODES, seam=seam)
 
     def _on_joint_state(self, message: JointState) -> None:
         try:
-            sample = joint_sample_from_msg(message, self._robot.joint_names)
+            sample = joint_sample_from_msg(message, self.robot.joint_names)
         except MessageError as error:
-            self._joint_log.problem("message", f"joint state dropped: {error}")
+            self._logs.joints.problem("message", f"joint state dropped: {error}")
             return
-        self._joint_log.fine()
-        self._replanner.add_joint_sample(sample)
+        self._logs.joints.fine()
+        self._slot.replanner.add_joint_sample(sample)
 
     def _on_mode(self, message: String) -> None:
         entered = message.data == POLICY_MODE and self._mode != POLICY_MODE
         with self._placing:
             if message.data != self._mode:
-                self._placer.reset()
+                self._slot.placer.reset()
             self._mode = message.data
             if entered:
                 # What was inferred before belongs to another situation: start from the present.
                 self._epoch += 1
         if entered:
-            self._replanner.restart()
+            self._slot.replanner.restart()
             self._plan()
 
     def _on_new_frame(self, stamp_ns: StampNs) -> None:
         """Infer if this may be the frame waited for; in the thread of the camera."""
         self._frame_ns = steady_now()
-        if self._replanner.may_be_due(stamp_ns):
+        if self._slot.replanner.may_be_due(stamp_ns):
             self._plan()
 
     def _on_tick(self) -> None:
@@ -204,13 +184,23 @@ class PolicyExecutor(ManagedNode):
             raise RuntimeError("the inference thread died") from self._worker.failure
         if not self._active:
             return
-        if self._worker.alive and self._worker.longest_s() <= self.parameters.inference_timeout_s:
-            self._heartbeat.publish(UInt64(data=self._worker.completed))
+        self._beat()
+        self._requests.restore()
+        if not self._embedded:
+            self._ports.read(self.cameras, self._store)
+        if self._reads_task:
+            self._ports.hear_task()
+        self._offer_switch(seam=False)
         with self._placing:
-            starves = self._placer.starves(ros_now(self))
+            starves = self._slot.placer.starves(ros_now(self))
         if starves:
-            self.get_logger().warning(self._pace.starved(self._placer.counts.starved))
+            self.get_logger().warning(self._pace.starved(self._slot.placer.counts.starved))
         self._plan()
+
+    def _beat(self) -> None:
+        lately = self._worker.longest_s() <= self.parameters.inference_timeout_s
+        if self._active and self._worker.alive and lately:
+            self._ports.heartbeat.publish(UInt64(data=self._worker.completed))
 
     def _plan(self) -> None:
         """Ask for an inference if one is due and there is an observation for it."""
@@ -220,31 +210,30 @@ class PolicyExecutor(ManagedNode):
 
     def _observe(self) -> None:
         now_ns = ros_now(self)
-        found = self._replanner.observe(now_ns, self._placer.ends_ns)
+        slot = self._slot
+        slot.replanner.set_task(self._ports.task)
+        found = slot.replanner.observe(now_ns, slot.placer.ends_ns)
         if isinstance(found, StreamFault):
-            if steady_now() >= self._patient_until_ns:
-                kind = (found.stream, found.problem)
-                self._observation_log.problem(kind, f"no inference: {found}")
+            self._logs.unobserved(found)
             return
-        self._observation_log.fine()
-        self._be_patient(_PATIENCE_S)
+        self._logs.observed()
         if found is not None:
             self._times.observed(seconds(now_ns - found.stamp_ns))
             self._asked_ns = self._frame_ns
             with self._placing:
-                prefix = self._placer.prefix(found.stamp_ns)
+                prefix = slot.placer.prefix(found.stamp_ns)
                 request = InferenceRequest(found, self._epoch, prefix)
-                self._rtc_log.tell(self._placer.rtc_problem)
+                self._logs.rtc.tell(slot.placer.rtc_problem)
             self._worker.submit(request)
-
-    def _be_patient(self, patience_s: float) -> None:
-        """Say nothing of missing observations for this long."""
-        self._patient_until_ns = steady_now() + nanoseconds(patience_s)
 
     def _on_result(self, result: InferenceResult) -> None:
         """Take the chunk, and ask for the next if one is due now; in the inference thread."""
         self._take_result(result)
-        self._replanner.answered()
+        if result.policy is self._slot.policy:
+            self._slot.replanner.answered()
+        self._offer_switch(seam=True)
+        if result.chunk is not None and result.policy is self._slot.policy:
+            self._swap.compare(result.request.observation, result.chunk)
         self._plan()
 
     def _take_result(self, result: InferenceResult) -> None:
@@ -254,14 +243,14 @@ class PolicyExecutor(ManagedNode):
                 return
             self._times.inferred(result.duration_s)
             if result.chunk is None:
-                self._inference_log.problem("inference", f"no chunk: {result.error}")
+                self._logs.inference.problem("inference", f"no chunk: {result.error}")
                 return
-            self._inference_log.fine()
+            self._logs.inference.fine()
             tag = f"{result.chunk.source}#{self._epoch}"
             chunk = replace(result.chunk, source=tag)
             self._pace.add(result.duration_s, self._publish_timeline(chunk))
             self._times.published(seconds(steady_now() - self._asked_ns), result.graph_s)
-            self._raw.publish(action_chunk_to_msg(chunk))
+            self._ports.raw.publish(action_chunk_to_msg(chunk))
             hopeless = self._pace.hopeless()
             if hopeless:
                 self.get_logger().warning(hopeless)
@@ -270,28 +259,28 @@ class PolicyExecutor(ManagedNode):
         """Place and publish; return how long the rows are that were still due [s]."""
         playing = self._mode == POLICY_MODE
         standing = self._mode in STANDING_MODES
-        merged = self._placer.place(chunk, ros_now(self), playing=playing, standing=standing)
-        self._rtc_log.tell(self._placer.rtc_problem)
+        placer = self._slot.placer
+        merged = placer.place(chunk, ros_now(self), playing=playing, standing=standing)
+        self._logs.rtc.tell(placer.rtc_problem)
         if merged is None:
             self.get_logger().warning(
                 "chunk dropped: inference took longer than the chunk is long",
                 throttle_duration_sec=5.0,
             )
             return 0.0
-        self._chunks.publish(trajectory_bytes(merged.timeline))
+        self._ports.chunks.publish(trajectory_bytes(merged.timeline))
         return (len(chunk.positions) - merged.dropped_rows) * chunk.dt_s
 
     def _on_second(self) -> None:
         values: dict[str, str | float] = {
-            "policy": f"{self._bundle.name}@{self._bundle.hash8}",
+            "policy": self._slot.bundle.source.removeprefix("policy:"),
             "inferences": self._worker.completed,
             "chunk_left_ms_p50": self._pace.left_s * 1e3,
             **self._times.figures(),
-            **self._placer.figures(),
+            **self._slot.placer.figures(),
+            **self._swap.figures(),
         }
-        logs = (self._observation_log, self._inference_log, self._joint_log, self._rtc_log)
-        problem = next((log.text for log in logs if log.text), "")
-        self._diagnostics.publish(diagnostics_to_msg(self, values, problem))
+        self._ports.diagnostics.publish(diagnostics_to_msg(self, values, self._logs.problem))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,25 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `policy_executor` is configured with: its parameters, and a policy loaded from them."""
+"""What `policy_executor` is configured with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from pathlib import Path
+from typing import cast
 
-import numpy as np
-
-from levine_policy_node.core.alignment import AlignmentLimits
-from levine_policy_node.core.frame_store import FrameStore
-from levine_policy_node.core.merge import MergeOptions
-from levine_policy_node.core.replan_rule import ReplanOptions
-from levine_policy_node.core.replanner import Replanner
-from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.ros.parameters import parameter
-from levine_policy_node.runtime.bundle import Bundle, load_bundle
-from levine_policy_node.runtime.merge_choice import MergeChoice, merge_options
-from levine_policy_node.runtime.onnx_graphs import OnnxOptions
-from levine_policy_node.runtime.onnx_policy import OnnxPolicy
-from levine_policy_node.runtime.replan_choice import ReplanChoice, replan_options
+from levine_policy_node.runtime.bundle_trial import TrialLimits
+from levine_policy_node.runtime.trust import Trust, TrustLevel
+
+_MIB = 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +19,10 @@ class PolicyExecutorParameters:
     """Parameters of `policy_executor`."""
 
     robot: str = parameter("Robot file: name of one that ships, or path")
-    policy: str = parameter("Policy bundle: name of one that ships, or path")
+    policy: str = parameter(
+        "Policy bundle: name of one that ships, or path; setting it swaps the policy",
+        dynamic=True,
+    )
     camera_max_age_s: float = parameter(
         "Oldest frame an observation may have [s]", low=0.01, high=10.0
     )
@@ -61,7 +56,60 @@ class PolicyExecutorParameters:
     heartbeat_hz: float = parameter("Rate of policy/heartbeat [Hz]", low=5.0, high=200.0)
     provider: str = parameter("Where graphs run: cpu or cuda; there is no fallback")
     threads: int = parameter("Threads of one inference", low=1, high=64)
+    shadow_observations: int = parameter(
+        "Observations a new policy runs in shadow before it takes over; 0 for none",
+        low=0,
+        high=1000,
+        dynamic=True,
+    )
+    swap_in_motion: bool = parameter(
+        "Whether a new policy may take over at a seam while the arm moves", dynamic=True
+    )
+    swap_agreement: float = parameter(
+        "In motion: largest distance from the active policy's chunks in shadow [rad]",
+        low=0.0,
+        high=10.0,
+        dynamic=True,
+    )
+    trust: str = parameter(
+        "What must vouch for a bundle: off, checksums or signature (with trust_key)",
+        default="checksums",
+    )
+    trust_key: str = parameter(
+        "Public key (PEM file) of who signs bundles, for trust signature", default=""
+    )
+    bundle_max_mib: int = parameter(
+        "Largest bundle, all files together [MiB]", low=1, high=1_000_000, default=8192
+    )
+    trial: bool = parameter(
+        "Whether a process of its own loads and runs a bundle before this one does", default=True
+    )
+    trial_timeout_s: float = parameter(
+        "Processor time and time on the clock that a trial may take [s]",
+        low=1.0,
+        high=3600.0,
+        default=60.0,
+    )
+    trial_memory_mib: int = parameter(
+        "Memory that a trial may use besides four times the bundle [MiB]",
+        low=256,
+        high=1_000_000,
+        default=4096,
+    )
     autostart: bool = parameter("Configure and activate without a manager", default=True)
+
+    @property
+    def trusted(self) -> Trust:
+        """What must vouch for a bundle."""
+        key = Path(self.trust_key).expanduser() if self.trust_key else None
+        return Trust(cast("TrustLevel", self.trust), key, self.bundle_max_mib * _MIB)
+
+    @property
+    def trial_limits(self) -> TrialLimits | None:
+        """What a bundle may use while it is tried; None if it is not to be tried."""
+        if not self.trial:
+            return None
+        return TrialLimits(self.trial_timeout_s, self.trial_memory_mib * _MIB)
 
     def __post_init__(self) -> None:
         if self.provider not in {"cpu", "cuda"}:
@@ -72,65 +120,5 @@ class PolicyExecutorParameters:
         known = ("bundle", "replace", "blend", "ensemble", "rtc")
         if self.merge not in known:
             raise ValueError(f"merge: '{self.merge}' is not known. Known: {', '.join(known)}")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedPolicy:
-    """A policy that fits the robot, warmed up."""
-
-    robot: Robot
-    bundle: Bundle
-    policy: OnnxPolicy
-
-
-def load_policy(settings: PolicyExecutorParameters) -> LoadedPolicy:
-    """Load robot file and bundle, and run the policy once.
-
-    Raises:
-        ConfigError: If the robot file or the bundle is wrong, or they do not fit each other.
-    """
-    robot = load_robot(settings.robot)
-    bundle = load_bundle(settings.policy)
-    options = OnnxOptions(
-        provider=cast("Literal['cpu', 'cuda']", settings.provider),
-        threads=settings.threads,
-        timeout_s=settings.inference_timeout_s,
-    )
-    return LoadedPolicy(robot, bundle, OnnxPolicy(bundle, robot, options))
-
-
-def choose_replan(loaded: LoadedPolicy, settings: PolicyExecutorParameters) -> ReplanOptions:
-    """When to infer."""
-    choice = ReplanChoice(
-        rule=cast("Literal['bundle', 'every', 'at_once', 'threshold']", settings.replan),
-        threshold_s=settings.replan_threshold_s,
-    )
-    return replan_options(loaded.bundle, loaded.robot, choice)
-
-
-def make_replanner(
-    loaded: LoadedPolicy,
-    settings: PolicyExecutorParameters,
-    store: FrameStore,
-    options: ReplanOptions,
-) -> Replanner:
-    """Build the part that decides when to infer, and from what."""
-    robot, bundle = loaded.robot, loaded.bundle
-    limits = AlignmentLimits(
-        camera_max_age_s=settings.camera_max_age_s,
-        joint_max_age_s=settings.joint_max_age_s,
-        frozen_motion_rad=settings.frozen_motion_rad,
-        arm=np.array([joint.role == "arm" for joint in robot.joints.values()]),
-    )
-    return Replanner(store, bundle.cameras, limits, options)
-
-
-def choose_merge(loaded: LoadedPolicy, settings: PolicyExecutorParameters) -> MergeOptions:
-    """How chunks become one timeline."""
-    choice = MergeChoice(
-        rule=cast("Literal['bundle', 'replace', 'blend', 'ensemble', 'rtc']", settings.merge),
-        smoothing_s=settings.smoothing_s,
-        blend_s=settings.blend_s,
-        lead_s=settings.lead_s,
-    )
-    return merge_options(loaded.bundle.document.chunk, loaded.robot, choice)
+        # Says what is wrong with the two parameters it is made of.
+        _ = self.trusted

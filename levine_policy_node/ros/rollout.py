@@ -43,7 +43,7 @@ class Rollout(OperatorClient):
         self._recorder = recorder
         self.episode: dict[str, Any] = {}
         self.diagnostics: dict[str, dict[str, str]] = {}
-        self._cause = ""
+        self.cause = ""
         node = self.node
         node.create_subscription(String, "sim/episode", self._on_episode, qos.TICKS)
         node.create_subscription(DiagnosticArray, "supervisor/events", self._on_events, qos.EVENTS)
@@ -108,9 +108,9 @@ class Rollout(OperatorClient):
         Raises:
             RolloutError: If a step is refused; the message says why.
         """
-        self._reset_scene(seed)
+        self.reset_scene(seed)
         self.start_policy()
-        self._cause = ""
+        self.cause = ""
         # The scene has not moved while the arm stood, so the task's clock starts here.
         start_s = self._scene_time_s()
 
@@ -126,13 +126,13 @@ class Rollout(OperatorClient):
             if decided() or self.mode == "POLICY":
                 break
             self.spin_until(lambda: self.mode in RESTING_MODES | LATCHED_MODES, 5.0)
-            stops.append(self._cause or f"stopped: {self.mode}")
-            self._cause = ""
+            stops.append(self.cause or f"stopped: {self.mode}")
+            self.cause = ""
             if self.mode not in RESUMABLE_MODES or len(stops) == MAX_STOPS:
                 break
             self.start_policy()
         result = self._result(seed, self._scene_time_s() - start_s, tuple(stops))
-        self._finish(success=result.success)
+        self.finish(success=result.success)
         return result
 
     def report(self) -> dict[str, Any]:
@@ -149,7 +149,12 @@ class Rollout(OperatorClient):
             ended_by = "time" if self.mode == "POLICY" else self.mode
         return EpisodeResult(seed, success, duration_s, ended_by, stops)
 
-    def _finish(self, *, success: bool) -> None:
+    def finish(self, *, success: bool) -> None:
+        """Bring the arm to rest, mark and close the episode, and disarm.
+
+        Raises:
+            RolloutError: If the arm does not come to rest or is not disarmed.
+        """
         if self.mode == "POLICY":
             self._must("supervisor/pause")
         if not self.spin_until(lambda: self.mode in RESTING_MODES | LATCHED_MODES, 5.0):
@@ -168,7 +173,12 @@ class Rollout(OperatorClient):
         if self._recorder:
             self.call("recorder/end_episode")
 
-    def _reset_scene(self, seed: int) -> None:
+    def reset_scene(self, seed: int) -> None:
+        """Lay out the scene of `seed`; the arm must be disarmed.
+
+        Raises:
+            RolloutError: If it is refused or does not happen.
+        """
         value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=seed)
         request = SetParameters.Request(parameters=[Parameter(name="seed", value=value)])
         for name, client in self._seeds.items():
@@ -215,7 +225,7 @@ class Rollout(OperatorClient):
     def _on_events(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if status.level != DiagnosticStatus.OK:
-                self._cause = f"{status.name}: {status.message}"
+                self.cause = f"{status.name}: {status.message}"
 
     def _on_episode(self, message: String) -> None:
         self.episode = json.loads(message.data)

@@ -17,6 +17,7 @@ from levine_policy_node.errors import ConfigError
 
 URGENT = -10
 PROMPT = -5
+BACKGROUND = 19
 
 # The interpreter hands its lock over this often; the default of 5 ms is half a control period.
 _SWITCH_S = 0.0005
@@ -25,7 +26,7 @@ _MCL_CURRENT, _MCL_FUTURE = 1, 2
 
 
 def set_urgency(nice: int) -> bool:
-    """Set the niceness of this process and of the threads it will start.
+    """Set the niceness of the calling thread and of the threads it will start.
 
     Returns:
         False if the operating system does not permit it, which costs punctuality, not safety.

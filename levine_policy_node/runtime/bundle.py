@@ -12,10 +12,22 @@ from levine_policy_node.core.normalization import Normalization
 from levine_policy_node.errors import BundleError
 from levine_policy_node.resources import share_directory
 from levine_policy_node.robot import Robot
-from levine_policy_node.runtime.bundle_document import read_document
-from levine_policy_node.runtime.bundle_files import DOCUMENT, MAX_DOCUMENT_BYTES, BundleFiles
+from levine_policy_node.runtime.bundle_document import read_document, validate_document
+from levine_policy_node.runtime.bundle_files import (
+    DOCUMENT,
+    MAX_BUNDLE_BYTES,
+    MAX_DOCUMENT_BYTES,
+    BundleFiles,
+    is_directory,
+    is_file,
+    printable,
+)
 from levine_policy_node.runtime.bundle_schema import BundleDocument
 from levine_policy_node.runtime.bundle_stats import read_normalizations
+from levine_policy_node.runtime.importers.detect import import_draft
+from levine_policy_node.runtime.importers.draft import Draft, gaps
+from levine_policy_node.runtime.trust import Trust, check_stated
+from levine_policy_node.runtime.trust_signature import check_signature
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +40,9 @@ class Bundle:
         sha256: Hash over the hashes of all its files, `policy.yaml` included.
         files: Verified bytes by file name; the directory is not read again.
         normalizations: By feature name; that of the actions is under `action`.
+        origin: How the document was read, where it is not a `policy.yaml`.
+        notes: What was exported and is not in the document.
+        location: What to load to get it again: the directory, or the one file that was given.
     """
 
     path: Path
@@ -35,6 +50,9 @@ class Bundle:
     sha256: str
     files: Mapping[str, bytes]
     normalizations: Mapping[str, Normalization]
+    origin: str = ""
+    notes: tuple[str, ...] = ()
+    location: Path = Path()
 
     @property
     def name(self) -> str:
@@ -78,6 +96,8 @@ class Bundle:
         known = robot.joint_names
         self._check_known("observations", "joint", document.observed_joints, known)
         self._check_known("action.parts", "joint", document.action.names, known)
+        grippers = tuple(robot.gripper_ends())
+        self._check_known("names", "gripper", document.grippers, grippers)
         missing = [name for name in known if name not in document.action.names]
         if missing:
             raise self._error(
@@ -120,14 +140,22 @@ def shipped_policies() -> list[str]:
     return sorted(path.parent.name for path in policies_directory().glob(f"*/{DOCUMENT}"))
 
 
-def load_bundle(name_or_path: str | Path) -> Bundle:
+def load_bundle(name_or_path: str | Path, trust: Trust | None = None) -> Bundle:
     """Find, read and verify a bundle, by the name of one that ships or by path.
+
+    What others exported is read, too, if it says everything; see `importers.detect`.
+
+    Args:
+        name_or_path: The bundle.
+        trust: What must vouch for it; checksums unless given.
 
     Raises:
         BundleError: If it is missing, malformed, or its files are not the ones it was made with.
     """
-    directory = _find(str(name_or_path))
-    files = BundleFiles(directory)
+    trust = trust or Trust()
+    files, only = find_bundle(name_or_path, trust.max_bytes)
+    if only is not None or not files.has(DOCUMENT):
+        return _imported(files, only, trust)
     raw = files.read(DOCUMENT, MAX_DOCUMENT_BYTES)
     source = str(files.directory / DOCUMENT)
     document = read_document(raw, source)
@@ -137,25 +165,62 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
     for name in sorted({*stated, *_referenced(document)}):
         contents[name] = files.read(name)
         hashes[name] = hashlib.sha256(contents[name]).hexdigest()
-        if name not in stated:
-            fix = f"Add under files: '{name}: {hashes[name]}'"
-            raise BundleError(source, f"files.{name}", "has no sha256", fix)
-        if hashes[name] != stated[name]:
-            raise BundleError(
-                str(files.directory),
-                name,
-                f"was changed or damaged (sha256 is {hashes[name][:8]}…, {DOCUMENT} says "
-                f"{stated[name][:8]}…)",
-                "Copy the bundle again, or export it again",
-            )
-    manifest = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
+        check_stated(str(files.directory), name, hashes[name], stated, trust)
+    if trust.key is not None:
+        check_signature(files, {DOCUMENT: raw, **contents}, trust.key)
     return Bundle(
         path=files.directory,
         document=document,
-        sha256=hashlib.sha256(manifest.encode()).hexdigest(),
+        sha256=_hash(hashes),
         files=contents,
         normalizations=read_normalizations(document, contents, source),
+        location=files.directory,
     )
+
+
+def draft_bundle(files: BundleFiles, only: str | None) -> Draft:
+    """What somebody exported, as a document that may have gaps.
+
+    Raises:
+        BundleError: If nothing was exported there, or it cannot be represented.
+    """
+    draft = import_draft(files, only)
+    if draft is None:
+        raise BundleError(
+            str(files.directory), DOCUMENT, "is missing, and nothing else says what the files are"
+        )
+    return draft
+
+
+def _imported(files: BundleFiles, only: str | None, trust: Trust) -> Bundle:
+    draft = draft_bundle(files, only)
+    missing = [field for field, _ in gaps(draft.document)]
+    if missing:
+        raise BundleError(
+            draft.source,
+            "",
+            f"read as {printable(draft.origin)}, which does not say "
+            f"{printable(', '.join(missing))}",
+            f"Run 'levine check {files.directory / (only or '')} --write' and fill in {DOCUMENT}",
+        )
+    if trust.key is not None:
+        check_signature(files, draft.read, trust.key)
+    document = validate_document(draft.document, draft.source)
+    return Bundle(
+        path=files.directory,
+        document=document,
+        sha256=_hash({n: hashlib.sha256(data).hexdigest() for n, data in draft.read.items()}),
+        files=draft.files,
+        normalizations=read_normalizations(document, draft.files, draft.source),
+        origin=draft.origin,
+        notes=draft.notes,
+        location=files.directory / (only or ""),
+    )
+
+
+def _hash(hashes: Mapping[str, str]) -> str:
+    manifest = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
+    return hashlib.sha256(manifest.encode()).hexdigest()
 
 
 def _referenced(document: BundleDocument) -> list[str]:
@@ -164,19 +229,30 @@ def _referenced(document: BundleDocument) -> list[str]:
     return [*graphs, *stats, *document.tokenizers]
 
 
-def _find(name_or_path: str) -> Path:
+def find_bundle(
+    bundle: str | Path, max_bytes: int = MAX_BUNDLE_BYTES
+) -> tuple[BundleFiles, str | None]:
+    """The files of a bundle, and the one ONNX file that was given instead of a directory.
+
+    Raises:
+        BundleError: If there is neither.
+    """
+    name_or_path = str(bundle)
     if name_or_path and Path(name_or_path).name == name_or_path:
         shipped = policies_directory() / name_or_path
-        if shipped.is_dir():
-            return shipped
+        if is_directory(shipped):
+            return BundleFiles(shipped, max_bytes), None
     path = Path(name_or_path)
-    if name_or_path and path.is_dir():
-        return path
+    if name_or_path and is_directory(path):
+        return BundleFiles(path, max_bytes), None
+    if path.suffix == ".onnx" and is_file(path):
+        return BundleFiles(path.parent, max_bytes), path.name
     names = ", ".join(shipped_policies()) or "none"
-    problem = "is a file" if path.is_file() else "there is no such bundle"
+    problem = "is a file" if is_file(path) else "there is no such bundle"
     raise BundleError(
         "policy",
-        name_or_path,
-        f"{problem}; give a directory with {DOCUMENT} or the name of a bundle that ships",
+        printable(name_or_path),
+        f"{problem}; give a directory with {DOCUMENT} or an export, an ONNX file, or the name of "
+        "a bundle that ships",
         f"Shipped: {names}",
     )

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -12,17 +12,9 @@ from pydantic import ValidationError
 from levine_policy_node.errors import BundleError, ConfigError
 from levine_policy_node.robot import parse_yaml_mapping
 from levine_policy_node.runtime.bundle_schema import BundleDocument
+from levine_policy_node.runtime.importers.draft import gaps
+from levine_policy_node.runtime.yaml_extent import check_extent
 
-# An alias is one reference here but a copy in whatever walks the document.
-_MAX_ALIASES = 16
-_MAX_DEPTH = 32
-_OPENING = (
-    yaml.FlowSequenceStartToken,
-    yaml.FlowMappingStartToken,
-    yaml.BlockSequenceStartToken,
-    yaml.BlockMappingStartToken,
-)
-_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 _KINDS = {"observation_kind", "action_kind"}
 _UNION_NAMES = {"GraphFile", "float"}
 
@@ -37,9 +29,18 @@ def read_document(raw: bytes, source: str) -> BundleDocument:
     Raises:
         BundleError: With the first problem, in one line.
     """
+    return validate_document(parse_document(raw, source), source)
+
+
+def parse_document(raw: bytes, source: str) -> dict[str, Any]:
+    """Parse the bytes of a `policy.yaml`, without validating what they say.
+
+    Raises:
+        BundleError: If they are no YAML mapping, or would take very long to walk.
+    """
     try:
-        _check_extent(raw, source)
-        document = parse_yaml_mapping(raw, source)
+        check_extent(raw, source)
+        return parse_yaml_mapping(raw, source)
     except BundleError:
         raise
     except ConfigError as error:
@@ -48,23 +49,19 @@ def read_document(raw: bytes, source: str) -> BundleDocument:
         # PyYAML raises ValueError for an impossible date and recurses per level of nesting.
         detail = " ".join(str(error).split())[:200]
         raise BundleError(source, "", f"not valid YAML ({detail})", "Check indentation") from error
-    return _validate(document, source)
 
 
-def _check_extent(raw: bytes, source: str) -> None:
-    """Refuse what would take PyYAML, or whatever walks the result, very long."""
-    tokens = cast("Iterable[object]", yaml.scan(raw))  # pyright: ignore[reportUnknownMemberType]
-    aliases, depth = 0, 0
-    for token in tokens:
-        aliases += isinstance(token, yaml.AliasToken)
-        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-        if aliases > _MAX_ALIASES:
-            raise BundleError(source, "", f"has more than {_MAX_ALIASES} YAML aliases")
-        if depth > _MAX_DEPTH:
-            raise BundleError(source, "", f"is nested more than {_MAX_DEPTH} deep")
+def validate_document(document: Mapping[str, Any], source: str) -> BundleDocument:
+    """Validate what a `policy.yaml` says.
 
-
-def _validate(document: dict[str, Any], source: str) -> BundleDocument:
+    Raises:
+        BundleError: With the first problem, or the first field that is still to be filled in.
+    """
+    missing = list(gaps(document))
+    if missing:
+        field, wanted = missing[0]
+        more = f"; {len(missing) - 1} more to fill in" if len(missing) > 1 else ""
+        raise BundleError(source, field, f"is still to be filled in: {wanted}"[:300] + more)
     try:
         return BundleDocument.model_validate(document)
     except ValidationError as error:
@@ -105,6 +102,8 @@ def _dotted(location: tuple[int | str, ...]) -> str:
     parts = [str(part) for part in location]
     if len(parts) > 2 and parts[0] == "observations":
         del parts[2]
+        if "terms" in parts[:-2]:
+            del parts[parts.index("terms") + 2]
     if len(parts) > 1 and parts[0] == "decoder":
         _untag_decoder(parts)
     if len(parts) > 3 and parts[:2] == ["action", "parts"]:
@@ -114,7 +113,9 @@ def _dotted(location: tuple[int | str, ...]) -> str:
         for part in parts
         if not any(c in part for c in "([") and part not in {"GraphFile", "float"}
     ]
-    return ".".join(" ".join(part.split())[:60] for part in own)
+    path = ".".join(" ".join(part.split())[:60] for part in own)
+    # Half a character can stand in a document, but not be printed.
+    return path.encode(errors="backslashreplace").decode()
 
 
 def _untag_decoder(parts: list[str]) -> None:

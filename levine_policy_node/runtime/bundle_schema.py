@@ -10,103 +10,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
+from levine_policy_node.core.context import ContextNeeds
+from levine_policy_node.runtime.action_schema import ActionSpec
 from levine_policy_node.runtime.decoder_rules import check_decoders
 from levine_policy_node.runtime.decoder_schema import DecoderSpec, FlowDecoder, OneDecoder
 from levine_policy_node.runtime.graph_schema import FileName, Graphs, RtcSpec, Sha256, TensorName
 from levine_policy_node.runtime.image_schema import Positive
+from levine_policy_node.runtime.language_schema import EmbeddingObservation, LanguageObservation
+from levine_policy_node.runtime.observation_rules import check_observations, vector_of
 from levine_policy_node.runtime.observation_schema import (
+    GripperEnds,
     ImageObservation,
-    JointNames,
-    JointObservation,
-    Normalize,
-    Numbers,
     ObservationSpec,
     PolicyInput,
     TermsObservation,
-    check_numbers,
-    unique,
+    VectorObservation,
 )
 from levine_policy_node.strict_model import Strict
-
-
-class JointTarget(Strict):
-    """Columns of the action that are joint position targets [rad].
-
-    `relative` targets are added to the positions measured with the observation.
-    """
-
-    kind: Literal["target/joint/position"]
-    names: JointNames
-    mode: Literal["absolute", "relative"] = "absolute"
-    scale: Numbers = 1.0
-    offset: Numbers = 0.0
-
-    @model_validator(mode="after")
-    def _check(self) -> JointTarget:
-        check_numbers(self.scale, self.offset, len(self.names))
-        return self
-
-
-class VelocityTarget(Strict):
-    """Columns of the action that are joint velocities [rad/s], each for one row's period.
-
-    They are summed up from where the arm is commanded to be; when the rows end, it brakes.
-    """
-
-    kind: Literal["target/joint/velocity"]
-    names: JointNames
-    scale: Numbers = 1.0
-    offset: Numbers = 0.0
-
-    @model_validator(mode="after")
-    def _check(self) -> VelocityTarget:
-        check_numbers(self.scale, self.offset, len(self.names))
-        return self
-
-
-def _part_tag(value: Any) -> str | None:
-    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)  # pyright: ignore
-    return kind if isinstance(kind, str) else None
-
-
-ActionPart = Annotated[
-    Annotated[JointTarget, Tag("target/joint/position")]
-    | Annotated[VelocityTarget, Tag("target/joint/velocity")],
-    Discriminator(
-        _part_tag,
-        custom_error_type="action_kind",
-        custom_error_message=(
-            "supported: target/joint/position, target/joint/velocity. Efforts are not: an effort "
-            "controller goes on pushing when commands stop, so the robot would need one with a "
-            "command timeout of its own"
-        ),
-    ),
-]
-
-
-class ActionSpec(Strict):
-    """The action's columns in order, and how they were normalised in training."""
-
-    normalize: Normalize | None = None
-    parts: Annotated[tuple[ActionPart, ...], Field(strict=False, min_length=1)]
-
-    @model_validator(mode="after")
-    def _check(self) -> ActionSpec:
-        unique(self.names)
-        return self
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Joint of every column."""
-        return tuple(name for part in self.parts for name in part.names)
-
-    @property
-    def velocity_names(self) -> tuple[str, ...]:
-        """Joints that are given as velocities."""
-        return tuple(n for p in self.parts if isinstance(p, VelocityTarget) for n in p.names)
 
 
 class ChunkSpec(Strict):
@@ -193,10 +115,34 @@ class BundleDocument(Strict):
     def cameras(self) -> dict[str, str]:
         """Camera name of every image observation, by feature name."""
         return {
-            key: spec.camera or key.rsplit(".", 1)[-1]
+            key: spec.camera or ("goal" if spec.is_goal else key.rsplit(".", 1)[-1])
             for key, spec in self.observations.items()
-            if isinstance(spec, ImageObservation)
+            if isinstance(spec, ImageObservation) and not spec.absent
         }
+
+    @property
+    def context(self) -> ContextNeeds:
+        """What the policy sees beside the newest frames and joints."""
+        images = {
+            self.cameras[key]: spec
+            for key, spec in self.observations.items()
+            if isinstance(spec, ImageObservation) and key in self.cameras
+        }
+        histories = (getattr(spec, "history", None) for spec in self.observations.values())
+        return ContextNeeds(
+            goals={name: spec.image.optional for name, spec in images.items() if spec.is_goal},
+            past_steps=max([1, *(history.steps for history in histories if history is not None)]),
+            past_cameras=tuple(n for n, spec in images.items() if spec.history is not None),
+            period_s=1.0 / self.rate,
+        )
+
+    @property
+    def reads_task(self) -> bool:
+        """Whether the policy is told in words what to do."""
+        return any(
+            isinstance(spec, (LanguageObservation, EmbeddingObservation))
+            for spec in self.observations.values()
+        )
 
     @property
     def observed_joints(self) -> tuple[str, ...]:
@@ -206,13 +152,17 @@ class BundleDocument(Strict):
         )
 
     @property
-    def vectors(self) -> dict[str, JointObservation | TermsObservation]:
-        """Every observation made of joint quantities, by feature name."""
-        return {
-            key: spec
-            for key, spec in self.observations.items()
-            if isinstance(spec, (JointObservation, TermsObservation))
-        }
+    def vectors(self) -> dict[str, VectorObservation | TermsObservation]:
+        """Every observation made of numbers that are measured or fed back, by feature name."""
+        found = {key: vector_of(spec) for key, spec in self.observations.items()}
+        return {key: spec for key, spec in found.items() if spec is not None}
+
+    @property
+    def grippers(self) -> tuple[str, ...]:
+        """Every joint that must be a gripper of the robot."""
+        terms = [term for spec in self.vectors.values() for term in spec.terms]
+        ends = (p for p in (*terms, *self.action.parts) if isinstance(p, GripperEnds))
+        return tuple(dict.fromkeys(part.names[0] for part in ends))
 
     @property
     def policy_inputs(self) -> dict[str, PolicyInput]:
@@ -226,9 +176,14 @@ class BundleDocument(Strict):
 
     @property
     def tokenizers(self) -> tuple[str, ...]:
-        """Files that say what generated tokens mean."""
+        """Files that say what tokens and tasks mean."""
         used = [getattr(decoder, "detokenize", None) for decoder in self.decoders]
         files = [getattr(detokenize, "tokenizer", None) for detokenize in used]
+        for spec in self.observations.values():
+            if isinstance(spec, LanguageObservation):
+                files.append(spec.text.tokenizer)
+            elif isinstance(spec, EmbeddingObservation):
+                files.append(spec.file)
         return tuple(dict.fromkeys(file for file in files if file is not None))
 
     @property
@@ -250,7 +205,7 @@ class BundleDocument(Strict):
         """Why this policy cannot do real-time chunking, or ""."""
         if self.action.velocity_names:
             return "its actions are velocities, and do not say where the arm is to be"
-        if any(np.any(np.equal(part.scale, 0.0)) for part in self.action.parts):
+        if not self.action.invertible:
             return "a scale of its actions is 0, so they cannot be inverted"
         if isinstance(self.decoder, FlowDecoder) or self._takes_prefix:
             return ""
@@ -274,6 +229,7 @@ class BundleDocument(Strict):
         if {**self.hashes(), **self.files} != self.hashes():
             raise ValueError("graphs and files state different hashes for one file")
         check_decoders(self.decoders, self.graphs, self.chunk, len(self.action.names))
+        check_observations(self.observations, len(self.action.names), {*self.feedback})
         if self.feedback and self.chunk.replan != "every":
             raise ValueError("feedback counts inferences as time, and needs chunk.replan: every")
         self._check_replan()

@@ -15,6 +15,7 @@ from levine_policy_node.core.normalization import Normalization
 from levine_policy_node.core.units import FloatArray
 from levine_policy_node.errors import BundleError
 from levine_policy_node.runtime.bundle_schema import BundleDocument, FeatureStats
+from levine_policy_node.runtime.observation_rules import vector_width
 from levine_policy_node.runtime.observation_schema import Normalize
 
 ACTION = "action"
@@ -43,7 +44,7 @@ def read_normalizations(
     wanted: dict[str, tuple[Normalize, tuple[tuple[int, ...], ...]]] = {}
     for feature, spec in document.vectors.items():
         if spec.normalize is not None:
-            width = sum(len(term.names) for term in spec.terms)
+            width = vector_width(spec, len(document.action.names))
             wanted[feature] = (spec.normalize, ((width,),))
     if document.action.normalize is not None:
         width = len(document.action.names)

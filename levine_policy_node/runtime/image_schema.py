@@ -41,6 +41,9 @@ class ImageSpec(Strict):
         range: What 0 and 255 become.
         mean: Subtracted per channel, after `range`.
         std: Divided by per channel, after `mean`.
+        optional: Whether a goal may be missing; the tensor is black then.
+        mask: Graph input, (1,) or (1, steps), that says whether there is an image.
+        mask_missing: What the mask is for a missing image; NoMaD's says 1 to hide the goal.
     """
 
     crop: Annotated[
@@ -54,6 +57,9 @@ class ImageSpec(Strict):
     std: Channels | None = None
     layout: Literal["chw", "hwc"] = "chw"
     dtype: Literal["float32", "uint8"] = "float32"
+    optional: bool = False
+    mask: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    mask_missing: Literal[0, 1] = 0
 
     @model_validator(mode="after")
     def _check(self) -> ImageSpec:

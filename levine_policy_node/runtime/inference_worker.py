@@ -7,17 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.action_prefix import ActionPrefix
-from levine_policy_node.core.latest import Latest
 from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.policy import Policy
 from levine_policy_node.core.units import StampNs, seconds
 from levine_policy_node.errors import InferenceError, ObservationError
-
-_WAIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,20 +36,30 @@ class InferenceResult:
     """What came of one request.
 
     Attributes:
-        epoch: Of the request.
-        observed_ns: Reference time of the observation, on the ROS clock.
+        request: What was asked.
+        policy: Who was asked.
         duration_s: Time the inference took [s].
         graph_s: How much of it was spent inside the graphs [s].
         chunk: The policy's output, or None.
         error: Why there is no chunk, or "".
     """
 
-    epoch: int
-    observed_ns: StampNs
+    request: InferenceRequest
+    policy: Policy
     duration_s: float
     graph_s: float = 0.0
     chunk: ActionChunk | None = None
     error: str = ""
+
+    @property
+    def epoch(self) -> int:
+        """Of the request."""
+        return self.request.epoch
+
+    @property
+    def observed_ns(self) -> StampNs:
+        """Reference time of the observation, on the ROS clock."""
+        return self.request.observation.stamp_ns
 
 
 class InferenceWorker:
@@ -63,7 +69,7 @@ class InferenceWorker:
     worker: the thread ends, `failure` says why, and the owner must not go on.
 
     Args:
-        policy: Used by the thread only, until `close` returns.
+        policy: Used by the thread only, until `close` or `wait_unused` says that it is free.
         on_result: Called in the thread with each result; the worker is idle once it has returned.
     """
 
@@ -71,13 +77,15 @@ class InferenceWorker:
         self.failure: Exception | None = None
         self._policy = policy
         self._on_result = on_result
-        self._requests: Latest[InferenceRequest | Literal["stop"]] = Latest()
         self._running_since_ns: int | None = None
         self._last_duration_s = 0.0
         self._completed = 0
-        self._lock = threading.Lock()
-        self._unserved = False
         self._epoch: int | None = None
+        self._condition = threading.Condition()
+        # Guarded by the condition. A request is served by the policy it was submitted to.
+        self._waiting: tuple[InferenceRequest, Policy] | None = None
+        self._serving: Policy | None = None
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
@@ -89,7 +97,8 @@ class InferenceWorker:
     @property
     def idle(self) -> bool:
         """Whether no request is waiting or running, and every result was handed over."""
-        return not self._unserved
+        with self._condition:
+            return self._waiting is None and self._serving is None
 
     @property
     def completed(self) -> int:
@@ -104,9 +113,26 @@ class InferenceWorker:
 
     def submit(self, request: InferenceRequest) -> None:
         """Ask for an inference; a request that has not begun is replaced."""
-        with self._lock:
-            self._unserved = True
-            self._requests.put(request)
+        with self._condition:
+            self._waiting = request, self._policy
+            self._condition.notify_all()
+
+    def use(self, policy: Policy) -> None:
+        """Serve later requests with another policy; those submitted so far keep theirs.
+
+        Requests of this policy must have another epoch than those before.
+        """
+        with self._condition:
+            self._policy = policy
+
+    def wait_unused(self, policy: Policy, timeout_s: float) -> bool:
+        """Wait up to `timeout_s` [s] until no request uses a policy that was replaced.
+
+        Returns:
+            Whether it is unused; then it will not be used again.
+        """
+        with self._condition:
+            return self._condition.wait_for(lambda: not self._uses(policy), timeout_s)
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """End the thread, waiting for a running inference up to `timeout_s` [s].
@@ -114,27 +140,48 @@ class InferenceWorker:
         Returns:
             Whether it ended; if not, the policy is still in use.
         """
-        self._requests.put("stop")
+        with self._condition:
+            self._stopped = True
+            self._condition.notify_all()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def _uses(self, policy: Policy) -> bool:
+        waiting = None if self._waiting is None else self._waiting[1]
+        return policy in (self._policy, self._serving, waiting)
+
     def _run(self) -> None:
         try:
-            while (request := self._requests.wait_take(_WAIT_S)) != "stop":
-                if request is not None:
-                    self._serve(request)
+            while self._serve_next():
+                pass
         except Exception as error:  # noqa: BLE001  the owner re-raises it in its own thread
             self.failure = error
 
-    def _serve(self, request: InferenceRequest) -> None:
+    def _serve_next(self) -> bool:
+        """Wait for a request and serve it; False to end."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._stopped or self._waiting is not None)
+            if self._stopped or self._waiting is None:
+                return False
+            request, policy = self._waiting
+            self._waiting, self._serving = None, policy
+        try:
+            self._serve(request, policy)
+        finally:
+            with self._condition:
+                self._serving = None
+                self._condition.notify_all()
+        return True
+
+    def _serve(self, request: InferenceRequest, policy: Policy) -> None:
         if request.epoch != self._epoch:
-            self._policy.reset()
+            policy.reset()
             self._epoch = request.epoch
         begin_ns = time.monotonic_ns()
         self._running_since_ns = begin_ns
         chunk, problem = None, ""
         try:
-            chunk = self._policy.infer(request.observation, request.prefix)
+            chunk = policy.infer(request.observation, request.prefix)
             self._completed += 1
         except (InferenceError, ObservationError) as error:
             problem = str(error)
@@ -142,13 +189,11 @@ class InferenceWorker:
         self._running_since_ns = None
         self._on_result(
             InferenceResult(
-                epoch=request.epoch,
-                observed_ns=request.observation.stamp_ns,
+                request=request,
+                policy=policy,
                 duration_s=self._last_duration_s,
-                graph_s=self._policy.graph_s,
+                graph_s=policy.graph_s,
                 chunk=chunk,
                 error=problem,
             )
         )
-        with self._lock:
-            self._unserved = self._requests.get() is not None

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from levine_policy_node.runtime.history_schema import History
 from levine_policy_node.runtime.image_schema import ImageSpec, Positive
+from levine_policy_node.runtime.language_schema import EmbeddingObservation, LanguageObservation
 from levine_policy_node.strict_model import Strict
 
 
@@ -45,32 +47,162 @@ class JointTerm(Strict):
         return self
 
 
-class JointObservation(JointTerm):
-    """A graph input made of one joint quantity."""
+class GripperEnds(Strict):
+    """What a number says of a gripper; `names` is its joint.
 
-    normalize: Normalize | None = None
-    tensor: str | None = None
+    Attributes:
+        closed: The number when the gripper is closed, as the robot file says which end that is.
+        open: The number when it is open.
+    """
+
+    names: Annotated[tuple[str], Field(strict=False)]
+    closed: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    open: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+
+    @model_validator(mode="after")
+    def _check(self) -> GripperEnds:
+        if self.closed == self.open:
+            raise ValueError("closed and open must differ")
+        return self
+
+
+class GripperTerm(GripperEnds):
+    """How far a gripper is open, from `closed` to `open`."""
+
+    kind: Literal["state/gripper/position"]
+
+
+class ActionTerm(Strict):
+    """The action of the period before, as the network gave it; zeros at the beginning.
+
+    Attributes:
+        dim: Columns of the action, checked if given.
+    """
+
+    kind: Literal["feedback/action"]
+    dim: Positive | None = None
 
     @property
-    def terms(self) -> tuple[JointTerm, ...]:
-        """The one term, so that both vector kinds are read alike."""
+    def names(self) -> tuple[str, ...]:
+        """No joint is observed."""
+        return ()
+
+
+Term = JointTerm | GripperTerm | ActionTerm
+
+
+class _VectorInput(Strict):
+    """What graph inputs made of numbers have in common."""
+
+    normalize: Normalize | None = None
+    history: History | None = None
+    tensor: str | None = None
+
+
+class JointObservation(JointTerm, _VectorInput):
+    """A graph input made of one joint quantity."""
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The one term, so that all vectors are read alike."""
         return (self,)
 
 
-class TermsObservation(Strict):
-    """A graph input that concatenates several joint quantities."""
+class GripperObservation(GripperTerm, _VectorInput):
+    """A graph input made of a gripper's opening."""
 
-    terms: Annotated[tuple[JointTerm, ...], Field(strict=False, min_length=1)]
-    normalize: Normalize | None = None
-    tensor: str | None = None
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The one term."""
+        return (self,)
+
+
+class ActionObservation(ActionTerm, _VectorInput):
+    """A graph input made of the last actions.
+
+    Attributes:
+        placeholder: The newest row is zero and stands for the action that is asked for; the one
+            before it is the last action (Decision Transformer).
+    """
+
+    placeholder: bool = False
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The one term."""
+        return (self,)
+
+    @model_validator(mode="after")
+    def _check(self) -> ActionObservation:
+        if self.placeholder and (self.history is None or self.history.axis != "time"):
+            raise ValueError("placeholder needs a history along the time axis")
+        if self.normalize is not None:
+            raise ValueError("normalize: the action is given as the network gave it; remove it")
+        return self
+
+
+class TermsObservation(_VectorInput):
+    """A graph input that concatenates several quantities."""
+
+    terms: Annotated[
+        tuple[Annotated[Term, Discriminator("kind")], ...], Field(strict=False, min_length=1)
+    ]
+
+
+VectorObservation = JointObservation | GripperObservation | ActionObservation
 
 
 class ImageObservation(Strict):
-    """A graph input made of one camera's frame; `camera` defaults to the key's last part."""
+    """A graph input made of one camera's frame; `camera` defaults to the key's last part.
 
-    kind: Literal["sensor/image"]
+    A goal (`command/image`) is the newest image of the camera `goal`, however old.
+
+    Attributes:
+        absent: The robot has no such camera: always black, and the mask says that it is missing.
+    """
+
+    kind: Literal["sensor/image", "command/image"]
     image: ImageSpec
     camera: str | None = None
+    absent: bool = False
+    history: History | None = None
+    tensor: str | None = None
+
+    @property
+    def is_goal(self) -> bool:
+        """Whether it shows what is wanted, not what is seen."""
+        return self.kind == "command/image"
+
+
+class ReturnToGo(Strict):
+    """The return that is still to be collected (Decision Transformer), (1, 1) or (1, steps, 1).
+
+    Attributes:
+        target: The return asked for at the beginning, in the unit of the rewards.
+        reward: What each period is taken to have given; 0 for rewards that come at the end.
+        scale: The network sees the return times this.
+    """
+
+    kind: Literal["policy/return_to_go"]
+    target: Annotated[float, Field(allow_inf_nan=False)]
+    reward: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    history: History | None = None
+    tensor: str | None = None
+
+
+class Timestep(Strict):
+    """Periods since the policy took over, (1, 1) or (1, steps).
+
+    Attributes:
+        last: The largest the network knows (`max_ep_len - 1`); it stays there.
+        dtype: What the graph declares, checked if given.
+    """
+
+    kind: Literal["policy/timestep"]
+    last: Positive
+    dtype: Literal["float32", "int32", "int64"] | None = None
+    history: History | None = None
     tensor: str | None = None
 
 
@@ -109,15 +241,24 @@ def _observation_tag(value: Any) -> str | None:
 ObservationSpec = Annotated[
     Annotated[JointObservation, Tag("state/joint/position")]
     | Annotated[JointObservation, Tag("state/joint/velocity")]
+    | Annotated[GripperObservation, Tag("state/gripper/position")]
+    | Annotated[ActionObservation, Tag("feedback/action")]
     | Annotated[ImageObservation, Tag("sensor/image")]
+    | Annotated[ImageObservation, Tag("command/image")]
+    | Annotated[LanguageObservation, Tag("command/language")]
+    | Annotated[EmbeddingObservation, Tag("command/embedding")]
+    | Annotated[ReturnToGo, Tag("policy/return_to_go")]
+    | Annotated[Timestep, Tag("policy/timestep")]
     | Annotated[TermsObservation, Tag("terms")]
     | Annotated[PolicyInput, Tag("policy")],
     Discriminator(
         _observation_tag,
         custom_error_type="observation_kind",
         custom_error_message=(
-            "give 'terms' or a 'kind' this version supports: "
-            f"state/joint/position, state/joint/velocity, sensor/image, {', '.join(POLICY_KINDS)}"
+            "give 'terms' or a 'kind' this version supports: state/joint/position, "
+            "state/joint/velocity, state/gripper/position, feedback/action, sensor/image, "
+            "command/image, command/language, command/embedding, policy/return_to_go, "
+            f"policy/timestep, {', '.join(POLICY_KINDS)}"
         ),
     ),
 ]

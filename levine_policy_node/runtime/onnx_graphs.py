@@ -17,6 +17,7 @@ import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 from levine_policy_node.core.observation import Tensors
 from levine_policy_node.errors import BundleError, InferenceError
 from levine_policy_node.runtime.graph_schema import Role
+from levine_policy_node.runtime.onnx_domains import check_graph
 from levine_policy_node.runtime.run_watchdog import RunWatchdog
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES: dict[str, str] = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
+    "tensor(bool)": "bool",
     "tensor(uint8)": "uint8",
     "tensor(int32)": "int32",
     "tensor(int64)": "int64",
@@ -157,8 +159,9 @@ class OnnxGraphs:
         return dict(zip(names, values, strict=True))
 
     def close(self) -> None:
-        """Stop the watchdog; the graphs must not run any more."""
+        """Stop the watchdog and free the sessions; the graphs must not run any more."""
         self._watchdog.close()
+        self._loaded.clear()
 
 
 def _load(bundle: Bundle, name: str, options: OnnxOptions) -> _Loaded:
@@ -217,7 +220,9 @@ def _session(bundle: Bundle, name: str, options: OnnxOptions) -> Any:
     if options.provider != "cpu":
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     file = str(bundle.path / name)
-    _add_weights(settings, file, _weights(bundle, name))
+    weights = _weights(bundle, name)
+    check_graph(bundle.files[name], file, weights)
+    _add_weights(settings, file, weights)
     session = _made(bundle.files[name], file, settings, provider)
     if session.get_providers()[0] != provider:
         raise BundleError(
@@ -282,9 +287,8 @@ def graph_info(content: bytes, file: str, weights: Mapping[str, bytes]) -> Graph
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.intra_op_num_threads = 1
     settings.log_severity_level = 4
+    check_graph(content, file, weights)
     _add_weights(settings, file, weights)
     session = _made(content, file, settings, _PROVIDERS["cpu"])
     metadata = cast("dict[str, str]", session.get_modelmeta().custom_metadata_map)
-    return GraphInfo(
-        _infos(session.get_inputs()), _infos(session.get_outputs()), dict(metadata)
-    )
+    return GraphInfo(_infos(session.get_inputs()), _infos(session.get_outputs()), dict(metadata))

@@ -6,23 +6,24 @@ from __future__ import annotations
 import numpy as np
 
 from levine_policy_node.core.action_chunk import ActionChunk
-from levine_policy_node.core.action_layout import ActionLayout
 from levine_policy_node.core.action_prefix import ActionPrefix
 from levine_policy_node.core.decoders.noise import Noise
 from levine_policy_node.core.integration import integrated
+from levine_policy_node.core.moments import Moments
 from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.rtc import NetworkPrefix
-from levine_policy_node.core.units import StampNs
-from levine_policy_node.errors import BundleError, InferenceError
+from levine_policy_node.core.units import StampNs, nanoseconds
+from levine_policy_node.errors import BundleError, InferenceError, ObservationError
 from levine_policy_node.robot import Robot
+from levine_policy_node.runtime.action_columns import action_layout
 from levine_policy_node.runtime.bundle import Bundle
-from levine_policy_node.runtime.bundle_stats import ACTION
 from levine_policy_node.runtime.decoder_factory import make_decoder
 from levine_policy_node.runtime.feedback_state import make_feedback
 from levine_policy_node.runtime.graph_check import check_inputs
+from levine_policy_node.runtime.moment_inputs import MomentInputs
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs, OnnxOptions
 from levine_policy_node.runtime.policy_inputs import PolicyInputs
-from levine_policy_node.runtime.preprocess import Preprocessor, columns
+from levine_policy_node.runtime.preprocess import Preprocessor
 
 _WARM_UP_RUNS = 3
 
@@ -40,16 +41,20 @@ class OnnxPolicy:
         bundle.check_robot(robot)
         self.bundle = bundle
         self._robot = robot
-        self._preprocessor = Preprocessor(bundle, robot.joint_names)
-        self._layout = _layout(bundle, robot.joint_names)
+        self._preprocessor = Preprocessor(bundle, robot.joint_names, robot.gripper_ends())
+        self._layout = action_layout(bundle, robot)
+        document = bundle.document
+        columns = len(document.action.names)
+        self._moments = Moments(document.context.past_steps, 1.0 / document.rate, columns)
         given_as_velocity = bundle.document.action.velocity_names
         self._velocity = np.array([name in given_as_velocity for name in robot.joint_names])
         self._noise = Noise()
         self._graphs = OnnxGraphs(bundle, options or OnnxOptions())
         try:
             self._inputs = PolicyInputs(bundle.document, self._graphs)
-            made = {*self._inputs.names, *bundle.document.feedback}
-            check_inputs(bundle.document, self._graphs, self._preprocessor.shapes, made)
+            self._more = MomentInputs(bundle, self._graphs, self._preprocessor)
+            made = {*self._inputs.names, *self._more.names, *document.feedback}
+            check_inputs(document, self._graphs, self._observed_shapes(), made)
             self._decoder = make_decoder(bundle, self._graphs)
             self._feedback = make_feedback(bundle.document, self._graphs)
             self._warm_up()
@@ -68,10 +73,11 @@ class OnnxPolicy:
         return self._graphs.spent_s
 
     def reset(self) -> None:
-        """Begin the sequence of noise again, and forget plans and recurrent state."""
+        """Begin the sequence of noise again, and forget plans, state and the past."""
         self._noise.reset()
         self._decoder.reset()
         self._feedback.reset()
+        self._moments.reset()
 
     def close(self) -> None:
         """Stop the watchdog; the graphs must not run any more."""
@@ -84,8 +90,10 @@ class OnnxPolicy:
         known = None
         if prefix is not None:
             known = NetworkPrefix(self._layout.actions(prefix.rows, measured), prefix.delay_rows)
+        moments = self._moments.recall(observation)
         tensors = {
-            **self._preprocessor.tensors(observation),
+            **self._preprocessor.tensors(moments),
+            **self._more.tensors(moments),
             **self._inputs.tensors(self._noise, known),
             **self._feedback.begin(),
         }
@@ -94,6 +102,7 @@ class OnnxPolicy:
         if not np.all(np.isfinite(actions)):
             raise InferenceError(f"{self.source}: the output is not finite")
         self._feedback.commit()
+        self._moments.played(observation.stamp_ns, actions[document.chunk.start :])
         dt_s, velocity = 1.0 / document.rate, self._velocity
         values = self._layout.positions(actions, measured)[document.chunk.start :]
         return ActionChunk(
@@ -106,13 +115,21 @@ class OnnxPolicy:
             integrated_from=np.where(velocity, measured, np.nan) if np.any(velocity) else None,
         )
 
+    def _observed_shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """What graphs are given of observations, without those that are only for a text."""
+        taken = {name for role in self._graphs.roles for name in self._graphs.inputs(role)}
+        observed = self.bundle.document.observations
+        spoken = {getattr(observed[key], "tensor", None) or key for key in self._more.prompted}
+        shapes = self._preprocessor.shapes
+        return {name: shapes[name] for name in shapes if name in taken or name not in spoken}
+
     def _warm_up(self) -> None:
         """Run on plausible inputs: first runs are slow, and a broken graph shows here."""
         rng = np.random.default_rng(0)
         limits = self._robot.limits()
         for run in range(_WARM_UP_RUNS):
             observation = Observation(
-                stamp_ns=StampNs(0),
+                stamp_ns=StampNs(run * nanoseconds(1.0 / self.bundle.document.rate)),
                 joint_positions=rng.uniform(limits.lower, limits.upper),
                 images={
                     name: rng.integers(0, 256, (camera.height, camera.width, 3), dtype=np.uint8)
@@ -120,28 +137,15 @@ class OnnxPolicy:
                     if name in self.bundle.cameras
                 },
                 joint_velocities=rng.uniform(-0.1, 0.1, len(limits.names)) * limits.velocity,
+                task=self._more.warm_up_task,
             )
             prefix = None
             if run > 0 and self.bundle.document.rtc is not None:
                 prefix = ActionPrefix(observation.joint_positions[None], delay_rows=1)
             try:
                 self.infer(observation, prefix)
-            except (InferenceError, ValueError) as error:
+            except (InferenceError, ObservationError, ValueError) as error:
                 raise BundleError(
                     self._graphs.file("step"), "", f"fails on a plausible observation: {error}"
                 ) from error
         self.reset()
-
-
-def _layout(bundle: Bundle, joint_names: tuple[str, ...]) -> ActionLayout:
-    action = bundle.document.action
-    widths = [(part, len(part.names)) for part in action.parts]
-    modes = [(getattr(part, "mode", "absolute"), width) for part, width in widths]
-    relative = [mode == "relative" for mode, width in modes for _ in range(width)]
-    return ActionLayout(
-        normalization=bundle.normalizations.get(ACTION),
-        scale=np.concatenate([columns(part.scale, width) for part, width in widths]),
-        offset=np.concatenate([columns(part.offset, width) for part, width in widths]),
-        relative=np.array(relative),
-        order=np.array([action.names.index(name) for name in joint_names]),
-    )

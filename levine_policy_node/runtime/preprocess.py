@@ -15,17 +15,25 @@ import numpy as np
 import numpy.typing as npt
 
 from levine_policy_node.core import image
+from levine_policy_node.core.history_axis import HistoryAxis
+from levine_policy_node.core.moments import Moment
 from levine_policy_node.core.normalization import Normalization
 from levine_policy_node.core.observation import Observation, Pixels
 from levine_policy_node.core.units import FloatArray
 from levine_policy_node.errors import ObservationError
 from levine_policy_node.runtime.bundle import Bundle
+from levine_policy_node.runtime.history_schema import HistorySpec
 from levine_policy_node.runtime.image_schema import ImageSpec
+from levine_policy_node.runtime.observation_rules import term_widths
 from levine_policy_node.runtime.observation_schema import (
+    ActionObservation,
+    ActionTerm,
+    GripperEnds,
+    GripperTerm,
     ImageObservation,
     JointTerm,
     Numbers,
-    PolicyInput,
+    Term,
 )
 
 _INTERPOLATION = {
@@ -93,82 +101,187 @@ def _resize(pixels: Pixels, spec: ImageSpec) -> Pixels:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Term:
+    """Numbers of an observation, times `scale` plus `offset`."""
+
     velocity: bool
     columns: npt.NDArray[np.intp]
     scale: FloatArray
     offset: FloatArray
 
+    def values(self, moment: Moment) -> FloatArray:
+        """Shape (n,)."""
+        seen = moment.observation
+        source = seen.joint_velocities if self.velocity else seen.joint_positions
+        if source is None:
+            raise ObservationError("the policy observes joint velocities, which are not measured")
+        return source[self.columns] * self.scale + self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class _LastAction:
+    """The action of the period before."""
+
+    def values(self, moment: Moment) -> FloatArray:
+        """Shape (A,)."""
+        return moment.previous
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Vector:
+    terms: tuple[_Term | _LastAction, ...]
+    normalization: Normalization | None
+    width: int
+    axis: HistoryAxis | None
+    placeholder: bool
+
+    def tensor(self, moments: Sequence[Moment], name: str) -> npt.NDArray[Any]:
+        shown = moments[-1:] if self.axis is None else moments[-self.axis.steps :]
+        rows = [self.values(moment, name) for moment in shown]
+        if self.placeholder:
+            rows = [*rows[1:], np.zeros_like(rows[0])]
+        return rows[-1][None] if self.axis is None else self.axis.tensor(rows)
+
+    def values(self, moment: Moment, name: str) -> npt.NDArray[np.float32]:
+        """What the network sees of one moment, shape (width,)."""
+        values = np.concatenate([term.values(moment) for term in self.terms])
+        if self.normalization is not None:
+            values = self.normalization.apply(values)
+        if not np.all(np.isfinite(values)):
+            raise ObservationError(f"{name}: joint state is not finite")
+        return values.astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Image:
+    camera: str | None
+    spec: ImageSpec
+    axis: HistoryAxis | None
+
+    def tensor(self, moments: Sequence[Moment], name: str) -> npt.NDArray[Any]:
+        shown = moments[-1:] if self.axis is None else moments[-self.axis.steps :]
+        images = [self._one(moment, name) for moment in shown]
+        return images[0] if self.axis is None else self.axis.tensor([i[0] for i in images])
+
+    def _one(self, moment: Moment, name: str) -> npt.NDArray[Any]:
+        seen = moment.observation.images
+        if self.camera is not None and self.camera in seen:
+            return image_tensor(seen[self.camera], self.spec)
+        if self.camera is not None and not self.spec.optional:
+            raise ObservationError(f"{name}: no image of camera {self.camera}")
+        height, width = self.spec.size
+        whole = self.spec.model_copy(update={"crop": self.spec.centre_crop})
+        return image_tensor(np.zeros((height, width, 3), dtype=np.uint8), whole)
+
 
 class Preprocessor:
-    """Builds the graph inputs a bundle asks for.
+    """Builds the graph inputs that a bundle asks for, of what is measured.
 
     Args:
         bundle: A bundle that fits a robot with these joints.
         joint_names: The joint order of observations.
+        gripper_ends: Where every gripper is closed and where open [rad], by joint.
     """
 
-    def __init__(self, bundle: Bundle, joint_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        joint_names: Sequence[str],
+        gripper_ends: Mapping[str, tuple[float, float]] | None = None,
+    ) -> None:
         document = bundle.document
-        self._images: dict[str, tuple[str, ImageSpec]] = {}
-        self._vectors: dict[str, tuple[tuple[_Term, ...], Normalization | None]] = {}
+        columns = len(document.action.names)
+        self._parts: dict[str, _Image | _Vector] = {}
+        self._names = {key: s.tensor or key for key, s in document.observations.items()}
         for feature, spec in document.observations.items():
-            tensor = spec.tensor or feature
             if isinstance(spec, ImageObservation):
-                self._images[tensor] = (document.cameras[feature], spec.image)
-            elif not isinstance(spec, PolicyInput):
-                terms = tuple(_term(term, joint_names) for term in spec.terms)
-                self._vectors[tensor] = (terms, bundle.normalizations.get(feature))
+                channel = 0 if spec.image.layout == "chw" else 2
+                axis = history_axis(spec.history, channel=channel)
+                self._parts[self._names[feature]] = _Image(
+                    document.cameras.get(feature), spec.image, axis
+                )
+        for feature, spec in document.vectors.items():
+            widths = term_widths(spec, columns)
+            self._parts[self._names[feature]] = _Vector(
+                terms=tuple(_term(term, joint_names, gripper_ends or {}) for term in spec.terms),
+                normalization=bundle.normalizations.get(feature),
+                width=sum(widths),
+                axis=history_axis(spec.history, widths=widths),
+                placeholder=isinstance(spec, ActionObservation) and spec.placeholder,
+            )
 
     @property
     def shapes(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
         """Shape with batch axis and dtype of every tensor this builds."""
-        images = {name: ((1, *spec.shape), spec.dtype) for name, (_, spec) in self._images.items()}
-        vectors = {
-            name: ((1, sum(len(term.columns) for term in terms)), "float32")
-            for name, (terms, _) in self._vectors.items()
-        }
-        return {**vectors, **images}
+        shapes: dict[str, tuple[tuple[int, ...], str]] = {}
+        for name, part in self._parts.items():
+            one = part.spec.shape if isinstance(part, _Image) else (part.width,)
+            shape = (1, *one) if part.axis is None else part.axis.shape(one)
+            shapes[name] = (shape, part.spec.dtype if isinstance(part, _Image) else "float32")
+        return shapes
 
-    def tensors(self, observation: Observation) -> dict[str, npt.NDArray[Any]]:
-        """Build the graph inputs of one observation.
+    def tensors(self, now: Observation | Sequence[Moment]) -> dict[str, npt.NDArray[Any]]:
+        """Build the graph inputs.
+
+        Args:
+            now: The moments that the policy sees, oldest first; or an observation, for a policy
+                that sees the present only.
 
         Raises:
-            ObservationError: If the observation lacks a camera or the joint velocities, or has a
+            ObservationError: If an observation lacks a camera or the joint velocities, or has a
                 value that is not finite.
         """
-        tensors: dict[str, npt.NDArray[Any]] = {}
-        for name, (terms, normalization) in self._vectors.items():
-            values = np.concatenate([_select(term, observation) for term in terms])
-            if normalization is not None:
-                values = normalization.apply(values)
-            if not np.all(np.isfinite(values)):
-                raise ObservationError(f"{name}: joint state is not finite")
-            tensors[name] = values[None].astype(np.float32)
-        for name, (camera, spec) in self._images.items():
-            if camera not in observation.images:
-                raise ObservationError(f"{name}: no image of camera {camera}")
-            tensors[name] = image_tensor(observation.images[camera], spec)
-        return tensors
+        moments = (Moment(now),) if isinstance(now, Observation) else now
+        return {name: part.tensor(moments, name) for name, part in self._parts.items()}
+
+    def numbers(self, feature: str, now: Moment) -> FloatArray:
+        """What the network sees of a vector at one moment, shape (n,)."""
+        part = self._parts[self._names[feature]]
+        if not isinstance(part, _Vector):
+            raise KeyError(feature)
+        return part.values(now, feature).astype(np.float64)
 
 
-def _term(term: JointTerm, joint_names: Sequence[str]) -> _Term:
+def history_axis(
+    spec: HistorySpec | None, channel: int = 0, widths: tuple[int, ...] = ()
+) -> HistoryAxis | None:
+    """How the moments of an observation lie in its tensor; None for the present only."""
+    if spec is None:
+        return None
+    by_term = widths if spec.order == "term" else ()
+    return HistoryAxis(spec.steps, spec.axis, spec.pad, channel, by_term)
+
+
+def _term(
+    term: Term, joint_names: Sequence[str], gripper_ends: Mapping[str, tuple[float, float]]
+) -> _Term | _LastAction:
+    if isinstance(term, ActionTerm):
+        return _LastAction()
     order = list(joint_names)
     count = len(term.names)
+    if isinstance(term, GripperTerm):
+        scale, offset = gripper_line(term, gripper_ends[term.names[0]])
+        scale, offset = 1.0 / scale, -offset / scale
+    else:
+        scale, offset = term.scale, term.offset
     return _Term(
-        velocity=term.kind == "state/joint/velocity",
+        velocity=isinstance(term, JointTerm) and term.kind == "state/joint/velocity",
         columns=np.array([order.index(name) for name in term.names]),
-        scale=columns(term.scale, count),
-        offset=columns(term.offset, count),
+        scale=columns(scale, count),
+        offset=columns(offset, count),
     )
+
+
+def gripper_line(ends: GripperEnds, at: tuple[float, float]) -> tuple[float, float]:
+    """Scale and offset from a gripper's number to the position of its joint [rad].
+
+    Args:
+        ends: What the numbers mean.
+        at: Where the joint is when closed and when open [rad].
+    """
+    scale = (at[1] - at[0]) / (ends.open - ends.closed)
+    return scale, at[0] - scale * ends.closed
 
 
 def columns(value: Numbers, count: int) -> FloatArray:
     """One number per column, shape (count,)."""
     return np.broadcast_to(np.asarray(value, dtype=np.float64), (count,))
-
-
-def _select(term: _Term, observation: Observation) -> FloatArray:
-    source = observation.joint_velocities if term.velocity else observation.joint_positions
-    if source is None:
-        raise ObservationError("the policy observes joint velocities, which are not measured")
-    return source[term.columns] * term.scale + term.offset

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 import numpy as np
 
 from levine_policy_node.core.bin_values import BinValues, TokenNumbers
@@ -23,6 +20,7 @@ from levine_policy_node.runtime.bundle import Bundle
 from levine_policy_node.runtime.graph_check import named_input
 from levine_policy_node.runtime.graph_schema import ENCODE, STEP
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
+from levine_policy_node.runtime.text_inputs import load_tokenizer
 from levine_policy_node.runtime.token_cache import cache_entries
 
 
@@ -128,18 +126,7 @@ def _detokenizer(spec: schema.AutoregressiveDecoder, bundle: Bundle, columns: in
 
 def _spelled(bundle: Bundle, file: str) -> Spelled:
     """Text of tokens by a `tokenizer.json`; reading one runs no code of the bundle."""
-    path = str(bundle.path / file)
-    try:
-        tokenizers: Any = importlib.import_module("tokenizers")
-    except ImportError as error:
-        raise BundleError(
-            path, "", "needs the package tokenizers", "Install it: pip install tokenizers"
-        ) from error
-    try:
-        tokenizer = tokenizers.Tokenizer.from_str(bundle.files[file].decode())
-    except Exception as error:
-        detail = " ".join(str(error).split())[:200]
-        raise BundleError(path, "", f"is not a tokenizer.json ({detail})") from error
+    tokenizer = load_tokenizer(bundle, file)
 
     def spelled(tokens: list[int]) -> str:
         return str(tokenizer.decode(tokens, skip_special_tokens=False))

@@ -8,7 +8,7 @@ sent. Only transport and scheduling are missing, so this is what ROS is compared
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -141,6 +141,8 @@ class DirectCell:
         self._state = SupervisorState()
         self._pending: _Pending | None = None
         self._observed_ns: StampNs | None = None
+        self._needs = policy.bundle.document.context
+        self._past: tuple[Observation, ...] = ()
         self._inferences = 0
         self._occurrences: list[str] = []
         self._rtc_problem: str | None = None
@@ -168,7 +170,7 @@ class DirectCell:
         self._state = SupervisorState()
         self._placer.reset()
         self._policy.reset()
-        self._pending, self._observed_ns = None, None
+        self._pending, self._observed_ns, self._past = None, None, ()
         refusal = self._engage()
         if refusal:
             return EpisodeResult(seed, success=False, duration_s=0.0, ended_by=refusal)
@@ -208,6 +210,7 @@ class DirectCell:
         now = self._now
         reading = self._plant.read()
         self._infer_if_due(reading.position)
+        self._remember(reading.position)
         steady = SteadyNs(int(now))
         inputs = Inputs(
             ros_offset_ns=0,
@@ -230,11 +233,9 @@ class DirectCell:
         if not is_due(requests, self._now, self._now, self._placer.ends_ns, self._replan):
             return
         self._observed_ns = self._now
-        scene = self._plant.scene_state()
-        images = {name: r.render(name, scene) for name, r in self._renderers.items()}
-        observation = Observation(
-            stamp_ns=self._now, joint_positions=position.copy(), images=images
-        )
+        seen = self._observation(position, self._renderers)
+        observation = replace(seen, past=self._past)
+        self._past = (*self._past, seen)[-self._needs.past_steps :]
         prefix = self._placer.prefix(observation.stamp_ns)
         self._tell_rtc()
         chunk = self._policy.infer(observation, prefix)
@@ -243,6 +244,19 @@ class DirectCell:
         if not self._delay.aligned:
             chunk = replace(chunk, observed_ns=due_ns)
         self._pending = _Pending(due_ns, chunk)
+
+    def _remember(self, position: np.ndarray) -> None:
+        """Note what a policy with a memory sees between inferences, a period apart."""
+        steps, period_ns = self._needs.past_steps, nanoseconds(self._needs.period_s)
+        due = not self._past or self._now - self._past[-1].stamp_ns >= period_ns
+        if steps > 1 and due:
+            seen = self._observation(position, self._needs.past_cameras)
+            self._past = (*self._past, seen)[-steps:]
+
+    def _observation(self, position: np.ndarray, cameras: Iterable[str]) -> Observation:
+        scene = self._plant.scene_state()
+        images = {name: self._renderers[name].render(name, scene) for name in cameras}
+        return Observation(stamp_ns=self._now, joint_positions=position.copy(), images=images)
 
     def _tell_rtc(self) -> None:
         """Note when real-time chunking begins not to get, or keep, its delay."""

@@ -158,7 +158,7 @@ def test_an_output_that_is_not_finite_gives_no_chunk(world, tmp_path):
 def test_an_endless_inference_is_stopped_and_silences_the_heartbeat(world, tmp_path):
     beats = world.graph.collect(UInt64, "policy/heartbeat", qos.TICKS)
     bundle = write_bundle(tmp_path / "endless", graph=dark_endless_model())
-    process = start(world, bundle, inference_timeout_s=0.3)
+    process = start(world, bundle, inference_timeout_s=0.3, trial=False)
     world.run(lambda: len(beats) > 0 and beats[-1].data > 0)
     world.brightness = 0
     world.run(lambda: "ran longer than 0.3 s" in process.output())

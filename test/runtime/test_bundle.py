@@ -90,8 +90,8 @@ DOCUMENTS = {
     "no kind": ({STATE: {"names": ["a"]}}, "give 'terms' or a 'kind'"),
     "unknown action": ({"action__parts": [{"kind": "target/body/pose"}]}, "is not supported"),
     "unknown mode": (
-        {"action__parts": [{"kind": "target/joint/position", "names": ["a"], "mode": "delta"}]},
-        "'delta' is not supported",
+        {"action__parts": [{"kind": "target/joint/position", "names": ["a"], "mode": "diff"}]},
+        "'diff' is not supported",
     ),
     "a joint twice": ({f"{STATE}__names": ["a", "a"]}, "a name is given twice"),
     "no joints": ({f"{STATE}__names": []}, "names"),

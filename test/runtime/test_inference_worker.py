@@ -6,6 +6,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -172,6 +173,47 @@ def test_the_worker_is_busy_until_its_result_was_taken(policy):
     taken.set()
     wait_for(lambda: worker.idle)
     assert worker.close()
+
+
+def test_a_request_is_served_by_the_policy_it_was_submitted_to(worker, policy, told):
+    other = ScriptedPolicy()
+    policy.gate.clear()
+    worker.submit(request(1))
+    assert policy.entered.wait(TIMEOUT_S)
+    worker.use(other)
+    assert not worker.wait_unused(policy, 0.05)
+    worker.submit(request(2, epoch=1))
+    policy.gate.set()
+    assert told.get(timeout=TIMEOUT_S).policy is policy
+    result = told.get(timeout=TIMEOUT_S)
+    assert (result.policy, result.epoch, result.observed_ns) == (other, 1, 2)
+    assert worker.wait_unused(policy, TIMEOUT_S)
+    assert not worker.wait_unused(other, 0.0)
+    assert (policy.seen, other.seen, other.resets) == ([1], [2], 1)
+
+
+def test_a_waiting_request_keeps_its_policy_in_use(worker, policy, told):
+    other = ScriptedPolicy()
+    policy.gate.clear()
+    worker.submit(request(1))
+    assert policy.entered.wait(TIMEOUT_S)
+    worker.submit(request(2))
+    worker.use(other)
+    policy.gate.set()
+    assert worker.wait_unused(policy, TIMEOUT_S)
+    assert [told.get(timeout=TIMEOUT_S).policy for _ in range(2)] == [policy, policy]
+
+
+def test_nothing_of_a_policy_is_kept_once_it_is_unused(worker, policy, told):
+    other, replaced = ScriptedPolicy(), ScriptedPolicy()
+    worker.use(replaced)
+    worker.submit(request(1))
+    told.get(timeout=TIMEOUT_S)
+    worker.use(other)
+    assert worker.wait_unused(replaced, TIMEOUT_S)
+    gone = weakref.ref(replaced)
+    del replaced
+    wait_for(lambda: gone() is None)
 
 
 class TestRunWatchdog:

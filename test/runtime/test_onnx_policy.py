@@ -178,7 +178,7 @@ def test_weights_may_lie_in_a_file_beside_the_graph(make, tmp_path):
 
 
 GRAPHS = {
-    "not an ONNX file": (None, b"MZ not a graph", "ONNX Runtime cannot load it"),
+    "not an ONNX file": (None, b"MZ not a graph", "is not a readable ONNX file"),
     "an input that is not described": (
         {"observations__observation.images.wrist": None},
         None,

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import pytest
-from bundle_factory import encode_model, flow_document, flow_model, write_bundle
+from bundle_factory import JOINTS, encode_model, flow_document, flow_model, write_bundle
+from echo_bundle import write_echo
+from onnx import TensorProto
 
 from levine_policy_node.runtime.merge_choice import MergeChoice
 from levine_policy_node.sim.direct import Delay, run_direct
 from levine_policy_node.sim.tasks import PickPlaceTask
+
+STATE = {"kind": "state/joint/position", "names": list(JOINTS)}
 
 
 @pytest.fixture
@@ -50,3 +54,24 @@ def test_a_delay_beyond_the_trained_one_is_told(run):
 
 def test_without_the_rule_nothing_is_told(run):
     assert run(0.0, rule="blend")["rtc_chunks"] == 0
+
+
+def test_a_policy_with_a_memory_sees_every_row_between_inferences(tmp_path, monkeypatch):
+    monkeypatch.setattr(PickPlaceTask, "horizon_s", 2.0)
+    # Inferences are four rows apart: without those between them this fails.
+    bundle = write_echo(
+        tmp_path / "past",
+        {"s": {**STATE, "history": {"steps": 4, "mask": "seen"}}},
+        {"s": ([1, 4, 6], TensorProto.FLOAT), "seen": ([1, 4], TensorProto.INT64)},
+        chunk={"size": 5, "execute": 4},
+    )
+    results = run_direct(
+        robot="sim_so101",
+        policy=str(bundle),
+        seeds=range(1),
+        delay=Delay(0.0),
+        merge=MergeChoice(),
+        on_episode=lambda index, result: None,
+    )
+    assert results["inferences"] >= 4
+    assert results["limit_violations"] == 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from levine_policy_node.core.action_layout import ActionLayout
+from levine_policy_node.core.action_layout import ActionLayout, Gripper
 from levine_policy_node.core.decoders.direct import DirectDecoder
 from levine_policy_node.core.decoders.noise import Noise
 from levine_policy_node.core.normalization import Normalization
@@ -98,3 +98,62 @@ def test_direct_takes_only_its_own_shape(shape):
 def test_a_single_action_needs_no_time_axis():
     decoder = DirectDecoder("action", 1, 3)
     assert decoder.decode(Graphs(np.zeros((1, 3))), {}, Noise(), None).shape == (1, 3)
+
+
+def test_deltas_are_summed_up_from_the_measured_joints():
+    layout = ActionLayout(
+        normalization=None,
+        scale=np.array([2.0, 1.0]),
+        offset=np.zeros(2),
+        relative=np.array([False, False]),
+        order=np.array([0, 1]),
+        delta=np.array([True, False]),
+    )
+    rows = layout.positions(np.array([[1.0, 5.0], [2.0, 6.0]]), np.array([10.0, 20.0]))
+    np.testing.assert_allclose(rows, [[12.0, 5.0], [16.0, 6.0]])
+
+
+@given(
+    arrays(np.float64, (4, 3), elements=st.floats(-1, 1, allow_subnormal=False)),
+    arrays(np.bool_, (3,)),
+    VALUES,
+)
+def test_deltas_and_back_is_the_identity(actions, delta, measured):
+    layout = ActionLayout(
+        normalization=None,
+        scale=np.array([0.5, 1.0, 2.0]),
+        offset=np.array([0.1, 0.0, -0.1]),
+        relative=~delta,
+        order=np.array([2, 0, 1]),
+        delta=delta,
+    )
+    again = layout.actions(layout.positions(actions, measured), measured)
+    np.testing.assert_allclose(again, actions, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("gripper", "expected"),
+    [
+        (Gripper(0, closed=0.0, open=1.0), [0.0, 0.0, 0.4, 1.0, 1.0]),
+        (Gripper(0, closed=0.0, open=1.0, binarize=0.5), [0.0, 0.0, 0.0, 1.0, 1.0]),
+        (Gripper(0, closed=1.0, open=-1.0), [-0.5, 0.0, 0.4, 1.0, 1.0]),
+        (Gripper(0, closed=1.0, open=-1.0, binarize=0.0), [-1.0, -1.0, 1.0, 1.0, 1.0]),
+    ],
+)
+def test_a_gripper_gets_what_it_can_follow(gripper, expected):
+    values = np.array([-0.5, 0.0, 0.4, 1.0, 3.0])
+    np.testing.assert_allclose(gripper.inside(values), expected)
+
+
+def test_a_gripper_s_column_is_on_the_way_between_closed_and_open():
+    layout = ActionLayout(
+        normalization=None,
+        scale=np.array([2.0]),
+        offset=np.array([-1.0]),
+        relative=np.array([False]),
+        order=np.array([0]),
+        grippers=(Gripper(0, 0.0, 1.0, 0.5),),
+    )
+    actions = np.array([[0.4], [0.6], [7.0]])
+    np.testing.assert_allclose(layout.positions(actions, np.zeros(1)), [[-1.0], [1.0], [1.0]])
+    assert actions[2, 0] == 7.0

@@ -136,9 +136,9 @@ class Ledger:
         if isinstance(event, Loaded):
             self.held.add(event.number)
             self.agreed[event.number] = []
-        if isinstance(event, Compared) and event.number == state.candidate:
-            if state.phase is not Phase.LOADING:
-                self.agreed[event.number].append(event.worst_rad)
+        loaded = state.phase in {Phase.SHADOWING, Phase.WAITING}
+        if isinstance(event, Compared) and event.number == state.candidate and loaded:
+            self.agreed[event.number].append(event.worst_rad)
 
     def switch(self, action, event, options):
         assert action.number in self.held

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a swap costs the arm: policies swapped at random moments in the running graph.
+
+Half of the swaps happen while the policy moves the arm, half while it stands. Between them bundles
+are offered that must be refused; whichever policy ran before must go on.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from levine_policy_node.bench.bad_bundles import BAD_BUNDLES, scaled
+from levine_policy_node.graph import GraphOptions, build_graph
+from levine_policy_node.processes import ProcessGroup
+from levine_policy_node.ros.rollout import READY_TIMEOUT_S, Rollout, RolloutError
+from levine_policy_node.ros.swap_client import SwapClient, SwapRefusedError
+from levine_policy_node.runtime.bundle import load_bundle
+
+_SWAPS_PER_SCENE = 6
+_WAIT_S = 30.0
+# Of a policy that was trained a little further.
+_FACTORS = (0.98, 1.0, 1.02)
+
+
+@dataclass(slots=True)
+class SwapFigures:
+    """What a run measured.
+
+    Attributes:
+        swaps: Swaps that were made.
+        in_motion: How many of them while the arm moved.
+        failed: Swaps that were asked for and not made.
+        missed_ticks: Ticks of the supervisor that came too late.
+        limit_violations: Of the commands, as the simulated arm counted them.
+        first_violations: The first of them.
+        gap_ms_max: Longest time between two commands while there were any [ms].
+        took_s: From request to outcome of each swap [s].
+        refused: Bad bundles that were refused.
+        wrongly_accepted: Bad bundles that took over.
+        refused_kinds: Refusals by kind.
+        accepted_kinds: Of those that were not refused.
+        stops: Why a watchdog stopped the arm, each time.
+        memory_mb: Of the runtime after each swap [MB].
+        policies_max: Most policies that were in memory after a swap.
+    """
+
+    swaps: int = 0
+    in_motion: int = 0
+    failed: int = 0
+    missed_ticks: int = 0
+    limit_violations: int = 0
+    first_violations: list[dict[str, Any]] = field(default_factory=list)
+    gap_ms_max: float = 0.0
+    took_s: list[float] = field(default_factory=list)
+    refused: int = 0
+    wrongly_accepted: int = 0
+    refused_kinds: Counter[str] = field(default_factory=Counter)
+    accepted_kinds: Counter[str] = field(default_factory=Counter)
+    stops: list[str] = field(default_factory=list)
+    memory_mb: list[float] = field(default_factory=list)
+    policies_max: int = 0
+
+    def results(self) -> dict[str, Any]:
+        """Machine-readable results."""
+        return {
+            "swaps": self.swaps,
+            "in_motion": self.in_motion,
+            "failed": self.failed,
+            "missed_ticks": self.missed_ticks,
+            "limit_violations": self.limit_violations,
+            "first_violations": self.first_violations,
+            "gap_ms_max": round(self.gap_ms_max, 3),
+            "swap_s_p50": round(float(np.median(self.took_s)), 3) if self.took_s else None,
+            "swap_s_max": round(max(self.took_s), 3) if self.took_s else None,
+            "refused": self.refused,
+            "wrongly_accepted": self.wrongly_accepted,
+            "refused_kinds": dict(self.refused_kinds),
+            "wrongly_accepted_kinds": dict(self.accepted_kinds),
+            "stops": self.stops,
+            "memory_mb_first": self.memory_mb[0] if self.memory_mb else None,
+            "memory_mb_last": self.memory_mb[-1] if self.memory_mb else None,
+            "memory_mb_max": max(self.memory_mb, default=None),
+            "policies_max": self.policies_max,
+        }
+
+
+def run_swaps(
+    swaps: int,
+    bad: int,
+    seed: int,
+    *,
+    robot: str,
+    policy: str,
+    on_news: Callable[[str], None],
+) -> SwapFigures:
+    """Make `swaps` swaps and offer `bad` bad bundles, spread over the run.
+
+    Raises:
+        ConfigError: If robot and policy do not fit.
+        RolloutError: If a process dies or a step is refused.
+    """
+    with tempfile.TemporaryDirectory(prefix="levine_bench_") as folder:
+        options = GraphOptions(
+            robot=robot, policy=policy, recorder=False, simulate=True, log_level="warn"
+        )
+        graph = build_graph(options)
+        with ProcessGroup(graph, options, log_directory=Path(folder) / "logs") as group:
+            rollout = Rollout(recorder=False)
+
+            def alive() -> None:
+                failure = group.failed()
+                if failure is not None:
+                    tail = group.log_tail(failure[0])
+                    raise RolloutError(f"{failure[0]} ended with exit code {failure[1]}: {tail}")
+
+            try:
+                rollout.wait_ready(alive)
+                run = _Run(rollout, load_bundle(policy).path, Path(folder), random.Random(seed))
+                return run.measure(swaps, bad, alive, on_news)
+            finally:
+                rollout.close()
+
+
+class _Run:
+    """One run on a graph that is ready."""
+
+    def __init__(self, rollout: Rollout, good: Path, folder: Path, rng: random.Random) -> None:
+        self._rollout = rollout
+        self._client = SwapClient(rollout)
+        self._good = good
+        self._folder = folder
+        self._rng = rng
+        self._count = 0
+        self._figures = SwapFigures()
+
+    def measure(
+        self,
+        swaps: int,
+        bad: int,
+        alive: Callable[[], None],
+        on_news: Callable[[str], None],
+    ) -> SwapFigures:
+        """All swaps, six in each scene, and every bad bundle."""
+        figures, rollout = self._figures, self._rollout
+        self._client.find(READY_TIMEOUT_S)
+        self._must("swap_in_motion", value=True)
+        before = self._missed_ticks()
+        for number in range(swaps):
+            in_scene = number % _SWAPS_PER_SCENE
+            if in_scene == 0:
+                rollout.reset_scene(number)
+                rollout.start_policy()
+                rollout.cause = ""
+            moving = in_scene < _SWAPS_PER_SCENE // 2
+            self._bring(moving=moving)
+            rollout.spin_until(lambda: False, self._rng.uniform(0.0, 1.0))
+            self._swap(moving=moving)
+            for _ in range(number * bad // swaps, (number + 1) * bad // swaps):
+                self._offer(list(BAD_BUNDLES)[self._count % len(BAD_BUNDLES)])
+            alive()
+            if in_scene == _SWAPS_PER_SCENE - 1 or number == swaps - 1:
+                rollout.finish(success=False)
+                on_news(
+                    f"{figures.swaps} swaps, {figures.refused} refused, "
+                    f"{figures.wrongly_accepted} wrongly accepted"
+                )
+        figures.missed_ticks = self._missed_ticks() - before
+        monitor = rollout.report()
+        figures.limit_violations = int(monitor["total_violations"])
+        figures.first_violations = monitor["first_violations"]
+        figures.gap_ms_max = float(monitor["command_gap_ms"]["max"])
+        return figures
+
+    def _bring(self, *, moving: bool) -> None:
+        """To POLICY, or to a stand."""
+        rollout = self._rollout
+        if moving:
+            if rollout.mode != "POLICY" and rollout.cause:
+                self._figures.stops.append(rollout.cause)
+            rollout.start_policy()
+            rollout.cause = ""
+        elif rollout.mode == "POLICY":
+            rollout.call("supervisor/pause")
+            if not rollout.spin_until(lambda: rollout.mode not in {"POLICY", "STOPPING"}, 5.0):
+                raise RolloutError(f"the arm did not come to rest; mode is {rollout.mode}")
+
+    def _swap(self, *, moving: bool) -> None:
+        figures = self._figures
+        self._count += 1
+        folder = self._folder / f"good{self._count}"
+        scaled(self._good, folder, self._rng.choice(_FACTORS))
+        # The request may take its time: it is in motion if it began so and nothing stopped it.
+        begin_ns = self._rollout.node.get_clock().now().nanoseconds
+        number = self._client.request(str(folder))
+        state = self._client.wait(number, _WAIT_S)
+        shutil.rmtree(folder)
+        if state["state"] != "done":
+            figures.failed += 1
+            return
+        figures.swaps += 1
+        figures.in_motion += moving and self._rollout.mode == "POLICY"
+        took_ns = self._rollout.node.get_clock().now().nanoseconds - begin_ns
+        figures.took_s.append(took_ns / 1e9)
+        figures.memory_mb.append(float(state["memory_after_mb"]))
+        figures.policies_max = max(figures.policies_max, int(state["policies"]))
+
+    def _offer(self, kind: str) -> None:
+        """Offer a bad bundle; it must be refused, and the policy before it stay."""
+        self._count += 1
+        folder = self._folder / f"bad{self._count}"
+        BAD_BUNDLES[kind](self._good, folder, self._rng)
+        try:
+            number = self._client.request(str(folder))
+            refused = self._client.wait(number, _WAIT_S)["state"] == "refused"
+        except SwapRefusedError:
+            refused = True
+        shutil.rmtree(folder)
+        if refused:
+            self._figures.refused += 1
+            self._figures.refused_kinds[kind] += 1
+        else:
+            self._figures.wrongly_accepted += 1
+            self._figures.accepted_kinds[kind] += 1
+
+    def _must(self, name: str, *, value: bool) -> None:
+        refusal = self._client.set(name, value)
+        if refusal:
+            raise RolloutError(f"{name} was refused: {refusal}")
+
+    def _missed_ticks(self) -> int:
+        self._rollout.diagnostics.clear()
+        told = self._rollout.diagnostics
+        if not self._rollout.spin_until(lambda: "safety_supervisor" in told, 3.0):
+            raise RolloutError("safety_supervisor tells no diagnostics")
+        return int(told["safety_supervisor"]["missed_ticks"])

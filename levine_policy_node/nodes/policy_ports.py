@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `policy_executor` hears and says: its topics and timers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String, UInt64
+from trajectory_msgs.msg import JointTrajectory
+
+from levine_policy_node.core.frame_store import FrameStore
+from levine_policy_node.robot import Robot
+from levine_policy_node.ros import qos
+from levine_policy_node.ros.camera_topics import CameraTopics, camera_topic
+from levine_policy_node.ros.managed_node import ManagedNode
+
+
+class PolicyPorts:
+    """Publishers, subscriptions and timers, which come and go together.
+
+    Attributes:
+        chunks: `policy/action_chunk`.
+        raw: `policy/raw_chunk`.
+        heartbeat: `policy/heartbeat`.
+        diagnostics: `/diagnostics`.
+        task: What `task` said last; "" if it is not listened to, or has said nothing.
+    """
+
+    def __init__(self, node: ManagedNode, robot: Robot) -> None:
+        self._node = node
+        self._robot = robot
+        self._release: list[Callable[[], object]] = []
+        self._cameras: set[str] = set()
+        self._hears_task = False
+        self.task = ""
+        self.chunks = self._publisher(JointTrajectory, "policy/action_chunk", qos.COMMAND)
+        self.raw = self._publisher(JointTrajectory, "policy/raw_chunk", qos.COMMAND)
+        self.heartbeat = self._publisher(UInt64, "policy/heartbeat", qos.HEARTBEAT)
+        self.diagnostics = self._publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+
+    def listen(
+        self,
+        on_joint_state: Callable[[JointState], None],
+        on_mode: Callable[[String], None],
+    ) -> None:
+        """Subscribe to the robot and the supervisor."""
+        node = self._node
+        for subscription in (
+            node.create_subscription(
+                JointState, "joint_states", on_joint_state, qos.JOINT_STATE_IN
+            ),
+            node.create_subscription(String, "supervisor/mode", on_mode, qos.MODE),
+        ):
+            self._release.append(lambda used=subscription: node.destroy_subscription(used))
+
+    def every(self, period_s: float, callback: Callable[[], None]) -> None:
+        """Call back periodically by the steady clock.
+
+        A paused or stepped ROS clock must not silence the heartbeat.
+        """
+        node = self._node
+        timer = node.create_timer(
+            period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        self._release.append(lambda: node.destroy_timer(timer))
+
+    def read(self, cameras: Collection[str], store: FrameStore) -> None:
+        """Subscribe to those of the cameras that are not subscribed to yet."""
+        new = [name for name in cameras if name not in self._cameras]
+        if new:
+            topics = {name: camera_topic(name, self._robot.cameras[name]) for name in new}
+            self._release.append(CameraTopics(self._node, topics, store).close)
+            self._cameras.update(new)
+
+    def hear_task(self) -> None:
+        """Subscribe to `task` if it is not subscribed to yet."""
+        if self._hears_task:
+            return
+        self._hears_task = True
+        heard = self._node.create_subscription(String, "task", self._on_task, qos.TASK)
+        self._release.append(lambda: self._node.destroy_subscription(heard))
+
+    def _on_task(self, message: String) -> None:
+        self.task = message.data
+
+    def close(self) -> None:
+        """Release everything, last things first."""
+        while self._release:
+            self._release.pop()()
+        self._cameras.clear()
+        self._hears_task = False
+
+    def _publisher(self, kind: Any, topic: str, profile: Any) -> Any:
+        publisher = self._node.create_lifecycle_publisher(kind, topic, profile)
+        self._release.append(lambda: self._node.destroy_lifecycle_publisher(publisher))
+        return publisher

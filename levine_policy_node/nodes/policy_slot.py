@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One loaded policy with all that goes with it, ready to be put in another's place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+
+from levine_policy_node.core.alignment import AlignmentLimits
+from levine_policy_node.core.frame_store import FrameStore
+from levine_policy_node.core.merge import MergeOptions
+from levine_policy_node.core.placement import ChunkPlacer
+from levine_policy_node.core.replan_rule import ReplanOptions
+from levine_policy_node.core.replanner import Replanner
+from levine_policy_node.core.units import StampNs
+from levine_policy_node.errors import BundleError
+from levine_policy_node.nodes.policy_setup import PolicyExecutorParameters
+from levine_policy_node.robot import Robot
+from levine_policy_node.runtime.bundle import Bundle, load_bundle
+from levine_policy_node.runtime.bundle_trial import try_bundle
+from levine_policy_node.runtime.merge_choice import (
+    MergeChoice,
+    merge_options,
+    merge_remarks,
+    prefix_options,
+)
+from levine_policy_node.runtime.onnx_graphs import OnnxOptions
+from levine_policy_node.runtime.onnx_policy import OnnxPolicy
+from levine_policy_node.runtime.replan_choice import (
+    ReplanChoice,
+    describe,
+    replan_options,
+    replan_remarks,
+)
+from levine_policy_node.runtime.trust import Trust
+
+_SPARE_FRAMES = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PolicySlot:
+    """A policy that fits the robot, warmed up, and what decides for it.
+
+    Attributes:
+        bundle: What it was made from.
+        policy: The policy; it is the slot's to close.
+        replanner: When to infer, and from what.
+        placer: The timeline its chunks are merged into.
+        summary: All of this in one line.
+        remarks: What the operator should know of it.
+    """
+
+    bundle: Bundle
+    policy: OnnxPolicy
+    replanner: Replanner
+    placer: ChunkPlacer
+    summary: str
+    remarks: tuple[str, ...]
+
+    def continue_from(self, other: PolicySlot, now_ns: StampNs) -> None:
+        """Take over from `other`: the joint states it has seen, the timeline that is played."""
+        self.replanner.continue_from(other.replanner)
+        self.placer.continue_from(other.placer, now_ns)
+
+
+def make_slot(
+    bundle: Bundle, robot: Robot, settings: PolicyExecutorParameters, store: FrameStore
+) -> PolicySlot:
+    """Load a verified bundle and warm it up; takes as long as that takes.
+
+    Raises:
+        BundleError: If it does not fit the robot, the executor's parameters or its own document.
+    """
+    bundle.check_robot(robot)
+    merge, replan = _merge(bundle, robot, settings), _replan(bundle, robot, settings)
+    prefix = prefix_options(bundle, merge)
+    _keep_past(bundle, robot, store)
+    options = OnnxOptions(
+        provider=cast("Literal['cpu', 'cuda']", settings.provider),
+        threads=settings.threads,
+        timeout_s=settings.inference_timeout_s,
+    )
+    if settings.trial_limits is not None:
+        try_bundle(bundle, robot, options, settings.trial_limits)
+    return PolicySlot(
+        bundle=bundle,
+        policy=OnnxPolicy(bundle, robot, options),
+        replanner=Replanner(
+            store, bundle.cameras, _alignment(robot, settings), replan, bundle.document.context
+        ),
+        placer=ChunkPlacer(robot.limits(), merge, prefix),
+        summary=(
+            f"{bundle.source} for {robot.name}, {describe(replan)}, {merge.rule}, "
+            f"smoothing {merge.smoothing_s:g} s"
+        ),
+        remarks=(
+            *merge_remarks(bundle.document.chunk, merge),
+            *replan_remarks(bundle, replan),
+        ),
+    )
+
+
+def verified_bundle(
+    name: str, trust: Trust, robot: Robot, cameras: Collection[str] | None
+) -> Bundle:
+    """Read a bundle and refuse what cannot run here; nothing is loaded.
+
+    Args:
+        name: Of a bundle that ships, or a path.
+        trust: What must vouch for it.
+        robot: The robot it must be for.
+        cameras: Cameras whose frames arrive; None where others can be subscribed to.
+
+    Raises:
+        BundleError: With the first thing that is wrong.
+    """
+    bundle = load_bundle(name, trust)
+    bundle.check_robot(robot)
+    missing = [
+        camera for camera in bundle.cameras if cameras is not None and camera not in cameras
+    ]
+    if cameras is not None and missing:
+        raise BundleError(
+            str(bundle.path),
+            "observations",
+            f"sees {', '.join(missing)}, and this process reads {', '.join(cameras)}",
+            "Start it with this policy, or run camera_ingest as a process of its own",
+        )
+    return bundle
+
+
+def arm_joints(robot: Robot) -> np.ndarray:
+    """Which joints are no grippers, shape (J,)."""
+    return np.array([joint.role == "arm" for joint in robot.joints.values()])
+
+
+def _keep_past(bundle: Bundle, robot: Robot, store: FrameStore) -> None:
+    """Keep as many frames as the policy sees."""
+    needs = bundle.document.context
+    rates_hz = [robot.cameras[n].rate_hz for n in needs.past_cameras if n in robot.cameras]
+    if rates_hz:
+        store.keep(math.ceil(max(rates_hz) * needs.past_s) + _SPARE_FRAMES)
+
+
+def _alignment(robot: Robot, settings: PolicyExecutorParameters) -> AlignmentLimits:
+    return AlignmentLimits(
+        camera_max_age_s=settings.camera_max_age_s,
+        joint_max_age_s=settings.joint_max_age_s,
+        frozen_motion_rad=settings.frozen_motion_rad,
+        arm=arm_joints(robot),
+    )
+
+
+def _replan(bundle: Bundle, robot: Robot, settings: PolicyExecutorParameters) -> ReplanOptions:
+    choice = ReplanChoice(
+        rule=cast("Literal['bundle', 'every', 'at_once', 'threshold']", settings.replan),
+        threshold_s=settings.replan_threshold_s,
+    )
+    return replan_options(bundle, robot, choice)
+
+
+def _merge(bundle: Bundle, robot: Robot, settings: PolicyExecutorParameters) -> MergeOptions:
+    choice = MergeChoice(
+        rule=cast("Literal['bundle', 'replace', 'blend', 'ensemble', 'rtc']", settings.merge),
+        smoothing_s=settings.smoothing_s,
+        blend_s=settings.blend_s,
+        lead_s=settings.lead_s,
+    )
+    return merge_options(bundle.document.chunk, robot, choice)

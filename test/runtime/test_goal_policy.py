@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies that are shown the goal, and cameras that a robot does not have."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bundle_factory import JOINTS
+from echo_bundle import write_echo
+from onnx import TensorProto
+
+from levine_policy_node.core.observation import Observation
+from levine_policy_node.core.units import StampNs
+from levine_policy_node.errors import BundleError, ObservationError
+from levine_policy_node.robot import load_robot
+from levine_policy_node.runtime.bundle import load_bundle
+from levine_policy_node.runtime.onnx_policy import OnnxPolicy
+
+FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+STATE = {"kind": "state/joint/position", "names": list(JOINTS)}
+IMAGE = {"size": [2, 2], "interpolation": "area", "range": [-1, 1]}
+
+
+def with_goal():
+    robot = load_robot("sim_so101")
+    goal = robot.cameras["front"].model_copy(update={"topic": "goal/image"})
+    return robot.model_copy(update={"cameras": {**robot.cameras, "goal": goal}})
+
+
+ROBOT = with_goal()
+
+
+def told(goal: int | None = None):
+    images = {} if goal is None else {"goal": np.full((96, 96, 3), goal, dtype=np.uint8)}
+    return Observation(StampNs(0), np.zeros(6), images)
+
+
+@pytest.fixture
+def make(tmp_path):
+    made = []
+
+    def policy(observations, inputs, files=None, count=None, **changes):
+        directory = tmp_path / f"bundle{len(made)}"
+        write_echo(directory, observations, inputs, files, count, **changes)
+        made.append(OnnxPolicy(load_bundle(directory), ROBOT))
+        return made[-1]
+
+    yield policy
+    for policy_made in made:
+        policy_made.close()
+
+
+def echoed(policy: OnnxPolicy, observation: Observation) -> np.ndarray:
+    policy.reset()
+    return policy.infer(observation).positions.ravel()
+
+
+@pytest.mark.parametrize(("missing", "mask"), [(0, {None: 0, 9: 1}), (1, {None: 1, 9: 0})])
+def test_a_goal_may_be_missing_and_the_mask_says_so(make, missing, mask):
+    image = {**IMAGE, "optional": True, "mask": "goal_mask", "mask_missing": missing}
+    policy = make(
+        {"s": STATE, "goal_img": {"kind": "command/image", "image": image}},
+        {"s": ([1, 6], FLOAT), "goal_img": ([1, 3, 2, 2], FLOAT), "goal_mask": ([1], INT64)},
+    )
+    for goal, expected in mask.items():
+        values = echoed(policy, told(goal=goal))
+        pixel = -1.0 if goal is None else goal / 127.5 - 1.0
+        np.testing.assert_allclose(values[6:18], pixel, atol=1e-5)
+        assert values[18] == expected
+
+
+def test_a_goal_that_must_not_be_missing(make):
+    policy = make(
+        {"s": STATE, "goal": {"kind": "command/image", "image": IMAGE}},
+        {"s": ([1, 6], FLOAT), "goal": ([1, 3, 2, 2], FLOAT)},
+    )
+    assert policy.bundle.cameras == ("goal",)
+    assert policy.bundle.document.context.goals == {"goal": False}
+    with pytest.raises(ObservationError, match="goal: no image of camera goal"):
+        policy.infer(told())
+
+
+def test_a_camera_that_the_robot_does_not_have_is_black(make):
+    """pi0 on a robot with fewer cameras than in training."""
+    policy = make(
+        {
+            "s": STATE,
+            "image_2": {
+                "kind": "sensor/image",
+                "absent": True,
+                "image": {**IMAGE, "mask": "img_mask_2"},
+            },
+        },
+        {"s": ([1, 6], FLOAT), "image_2": ([1, 3, 2, 2], FLOAT), "img_mask_2": ([1], BOOL)},
+    )
+    assert policy.bundle.cameras == ()
+    values = echoed(policy, told())
+    np.testing.assert_allclose(values[6:18], -1.0)
+    assert values[18] == 0
+
+
+FOUR = {"e": ([1, 4], FLOAT)}
+REFUSED = {
+    "an optional camera": (
+        {"front": {"kind": "sensor/image", "image": {**IMAGE, "optional": True}}},
+        FOUR,
+        "say absent: true",
+    ),
+    "a goal with a past": (
+        {"goal": {"kind": "command/image", "image": IMAGE, "history": 2}},
+        FOUR,
+        "a goal has no history",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_makes_no_sense_is_refused_in_one_line(make, case):
+    observations, inputs, expected = REFUSED[case]
+    with pytest.raises(BundleError) as caught:
+        make(observations, inputs)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
