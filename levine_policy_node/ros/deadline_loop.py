@@ -22,8 +22,8 @@ from levine_policy_node.ros.clocks import steady_now
 
 _KEPT = 6_000
 _LONG_PERIODS = 3
-# A decision takes 1 to 3 ms; next to it the other threads of the process want to run.
-_AHEAD_NS = 4_000_000
+# A decision takes 1 to 3 ms, and up to 6 where other threads of the process want to run, too.
+_AHEAD_NS = 6_000_000
 _AHEAD_SHARE = 0.8
 # Half of the supervisor's lead: what was decided for longer ago reaches the controller too late.
 _OUT_OF_DATE_NS = 25_000_000
