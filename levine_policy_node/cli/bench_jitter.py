@@ -52,7 +52,9 @@ def run(options: argparse.Namespace) -> int:
             "```\n\n"
             "Time between two commands of the supervisor while two cameras, inference and the "
             "recorder run, beside an rclpy timer of the same rate in the process that infers, in "
-            "the same run: 99th percentile of the distance from the period, and gaps. Supervisor "
+            "the same run: 99th percentile of the distance from the period, and gaps. A command "
+            "counts when it is handed to the middleware, the timer when its callback begins. "
+            "Supervisor "
             f"under {runs[0].scheduler}. Run on {machine()}.\n\n{markdown_table(head, rows)}\n"
         )
         write_section(options.docs, "bench jitter", text)

@@ -161,6 +161,8 @@ class SafetySupervisor(Node):
         self._outputs.say(decision, stamp_ns)
 
     def _command(self, decision: Decision) -> None:
+        # When it is handed over; what the middleware does then is not ours to time.
+        sent_ns = steady_now()
         if isinstance(self._controller, JointTrajectoryOutput):
             if decision.window is not None:
                 self._controller.send_window(decision.window, decision.offset_ns, decision.source)
@@ -169,7 +171,7 @@ class SafetySupervisor(Node):
         if decision.command is None:
             self._gaps.pause()
         else:
-            self._gaps.sent(steady_now())
+            self._gaps.sent(sent_ns)
 
     def _on_loop_failure(self) -> None:
         # What was sent ends at rest by itself; a supervisor that cannot decide must not go on.
