@@ -48,7 +48,8 @@ def test_demo_ends_by_itself_with_figures_and_recordings(tmp_path):
     assert all(isinstance(results[name], int | float) for name in FIGURES)
     assert (tmp_path / "demo" / "demo.mp4").stat().st_size > 10_000
     assert (tmp_path / "demo" / "demo.png").stat().st_size > 10_000
-    assert len(results["mcap_files"]) == 2
+    # Arming again after a watchdog stop begins another recording.
+    assert len(results["mcap_files"]) >= 2
     topics = set()
     for path in results["mcap_files"]:
         with Path(path).open("rb") as stream:
