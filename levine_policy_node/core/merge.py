@@ -19,7 +19,7 @@ from levine_policy_node.core.curve import MAX_STRETCH, SHORTEST_S, curve_through
 from levine_policy_node.core.limits import JointLimits, joints_outside
 from levine_policy_node.core.smoothing import smoothed
 from levine_policy_node.core.timeline import Timeline
-from levine_policy_node.core.timeline_cuts import without_short_segments
+from levine_policy_node.core.timeline_cuts import clear_cut, without_short_segments
 from levine_policy_node.core.units import FloatArray, StampNs, nanoseconds, seconds
 
 MergeRule = Literal["replace", "blend", "ensemble", "rtc"]
@@ -33,6 +33,7 @@ _AHEAD = 2
 # Share of a step by which the mixture of two steps may pass its end.
 _OVERSHOOT = 0.005
 _SLOWER = (1.1, 1.25, 1.5, 2.0)
+_GAP_NS = nanoseconds(SHORTEST_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class Merged:
     """A timeline ready to publish.
 
     Attributes:
-        timeline: Starts at `now` when it continues a previous one, else at `now + lead`.
+        timeline: Starts at `now`, or on a knot shortly before, when it continues a previous one,
+            else at `now + lead`.
         dropped_rows: Rows whose time had passed.
         stretch: Factor by which the chunk was slowed to fit the limits; 1 when it fits.
         fits: Whether everything from the seam on is within the limits. If not, the supervisor
@@ -109,14 +111,16 @@ def merge_chunk(
     # A curve begins at most one period before its first row.
     earliest_ns = StampNs(first_ns - nanoseconds(chunk.dt_s))
     seam_ns = StampNs(max(now_ns + nanoseconds(options.lead_s), earliest_ns))
-    if seam_ns - now_ns < nanoseconds(SHORTEST_S):
+    if seam_ns - now_ns < _GAP_NS:
         seam_ns = now_ns
+    if previous is not None and not (previous.covers(now_ns) and previous.covers(seam_ns)):
+        previous = None
+    if previous is not None and now_ns < seam_ns:
+        seam_ns = StampNs(min(clear_cut(previous, seam_ns, _GAP_NS, _GAP_NS), previous.end_ns))
     first_s = seconds(first_ns - seam_ns)
     due_s = first_s + chunk.dt_s * np.arange(len(chunk.positions), dtype=np.float64)
     if due_s[-1] <= SHORTEST_S:
         return None
-    if previous is not None and not (previous.covers(now_ns) and previous.covers(seam_ns)):
-        previous = None
     discrete = options.is_discrete(chunk.joint_names)
     chunk = _smoothed(chunk, discrete, options.smoothing_s)
     curve, stretch, outside = curve_through(chunk, seam_ns, first_s, limits, discrete)
@@ -132,9 +136,17 @@ def merge_chunk(
         if not np.any(still & ~discrete):
             joined, beyond, stretch = slow, still, stretch * factor
     if now_ns < seam_ns:
-        head = previous.window(now_ns, seam_ns)
-        joined = without_short_segments(head, SHORTEST_S).then(joined)
+        joined = _until(previous, now_ns, seam_ns).then(joined)
     return Merged(joined, dropped, stretch, not (outside | beyond).any(), gap)
+
+
+def _until(previous: Timeline[StampNs], now_ns: StampNs, seam_ns: StampNs) -> Timeline[StampNs]:
+    """What is played up to the seam, as it was: it begins on a knot or well away from any.
+
+    A knot that the cut would come close to would have to be dropped, and the motion with it.
+    """
+    begin_ns = max(clear_cut(previous, now_ns, -_GAP_NS, _GAP_NS), previous.start_ns)
+    return without_short_segments(previous.window(begin_ns, seam_ns), SHORTEST_S)
 
 
 def _smoothed(chunk: ActionChunk, discrete: np.ndarray, sigma_s: float) -> ActionChunk:

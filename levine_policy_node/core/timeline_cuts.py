@@ -17,8 +17,10 @@ def knots_ns(timeline: Timeline[ClockNs]) -> np.ndarray:
     return np.rint(timeline.times_s * NS_PER_S).astype(np.int64) + int(timeline.start_ns)
 
 
-def clear_cut(timeline: Timeline[ClockNs], time_ns: ClockNs, step_ns: int) -> ClockNs:
-    """Move `time_ns` in steps until it lies on a knot or well away from any.
+def clear_cut(
+    timeline: Timeline[ClockNs], time_ns: ClockNs, step_ns: int, gap_ns: int = MIN_GAP_NS
+) -> ClockNs:
+    """Move `time_ns` in steps until it lies on a knot or `gap_ns` away from any.
 
     A negative step searches backwards. The result may lie outside the timeline.
     """
@@ -28,7 +30,7 @@ def clear_cut(timeline: Timeline[ClockNs], time_ns: ClockNs, step_ns: int) -> Cl
         # Rounded as `knots_ns` does, so that "on a knot" means the same nanosecond.
         knots = (round(float(t) * NS_PER_S) for t in times[max(0, after - 1) : after + 1])
         nearest = min(abs(knot + start_ns - int(time_ns)) for knot in knots)
-        if nearest == 0 or nearest >= MIN_GAP_NS:
+        if nearest == 0 or nearest >= gap_ns:
             return time_ns
         time_ns = type(time_ns)(int(time_ns) + step_ns)
 

@@ -40,6 +40,8 @@ def sine_chunk(observed_s, rows=16, dt=0.1, noise=0.0, seed=0):
 )
 # Here a row is due two microseconds from a seam, and rounding must not become its jerk.
 @example(latency=0.019997987368128106, noise=0.0, period=0.08, seed=0)
+# Here a knot of what is played lies 0.7 ms after the present, where the next begins.
+@example(latency=0.0, noise=0.001953125, period=0.24967131145830845, seed=0)
 @settings(max_examples=60, deadline=None)
 def test_a_run_of_chunks_is_one_c2_curve_inside_the_limits(latency, noise, period, seed):
     timeline, now = None, 5.0
@@ -51,9 +53,9 @@ def test_a_run_of_chunks_is_one_c2_curve_inside_the_limits(latency, noise, perio
             for offset in (0.0, 0.01, 0.03):
                 at = StampNs(nanoseconds(now + offset))
                 before, after = timeline.sample(at), merged.timeline.sample(at)
-                np.testing.assert_allclose(after.position, before.position, atol=1e-6)
-                np.testing.assert_allclose(after.velocity, before.velocity, atol=1e-4)
-                np.testing.assert_allclose(after.acceleration, before.acceleration, atol=1e-2)
+                np.testing.assert_allclose(after.position, before.position, atol=1e-9)
+                np.testing.assert_allclose(after.velocity, before.velocity, atol=1e-8)
+                np.testing.assert_allclose(after.acceleration, before.acceleration, atol=1e-6)
         peaks = merged.timeline.peaks()
         if merged.stretch < 4.0:
             assert np.all(peaks.velocity <= LIMITS.velocity * (1 + 1e-6))
