@@ -56,12 +56,27 @@ def test_a_run_of_chunks_is_one_c2_curve_inside_the_limits(latency, noise, perio
                 np.testing.assert_allclose(after.position, before.position, atol=1e-9)
                 np.testing.assert_allclose(after.velocity, before.velocity, atol=1e-8)
                 np.testing.assert_allclose(after.acceleration, before.acceleration, atol=1e-6)
-        peaks = merged.timeline.peaks()
-        if merged.stretch < 4.0:
+        if merged.fits:
+            peaks = merged.timeline.peaks()
             assert np.all(peaks.velocity <= LIMITS.velocity * (1 + 1e-6))
             assert np.all(peaks.acceleration <= LIMITS.acceleration * (1 + 1e-6))
             assert np.all(peaks.jerk <= LIMITS.jerk * (1 + 1e-6))
         timeline, now = merged.timeline, now + period
+
+
+def test_chunks_that_agree_nearly_always_fit():
+    """A motion at its jerk limit may leave no room for the next seam; that must stay rare."""
+    unfit = 0
+    for seed in range(40):
+        timeline, now = None, 5.0
+        for k in range(6):
+            chunk = sine_chunk(now - 0.01 * seed, noise=0.002, seed=100 * seed + k)
+            merged = merge_chunk(
+                timeline, chunk, StampNs(nanoseconds(now)), LIMITS, MergeOptions()
+            )
+            unfit += not merged.fits
+            timeline, now = merged.timeline, now + 0.1 + 0.005 * seed
+    assert unfit <= 2
 
 
 @given(st.floats(0.0, 1.2))
