@@ -56,3 +56,8 @@ class RecordingError(LevineError, RuntimeError):
 
 class SystemDependencyError(LevineError, RuntimeError):
     """A library or program of the operating system is missing."""
+
+
+def said(error: BaseException) -> str:
+    """The error in one line; one that is not ours is named, since it was written for nobody."""
+    return str(error) if isinstance(error, LevineError) else f"{type(error).__name__}: {error}"

@@ -157,6 +157,10 @@ class Robot(Strict):
         """Home pose in joint order, shape (J,) [rad]."""
         return np.array([self.home[name] for name in self.joints])
 
+    def arm_joints(self) -> np.ndarray:
+        """Mask (J,) of the joints that are no grippers."""
+        return np.array([joint.role == "arm" for joint in self.joints.values()])
+
     def gripper_ends(self) -> dict[str, tuple[float, float]]:
         """Where every gripper is closed and where open [rad], by joint."""
         ends: dict[str, tuple[float, float]] = {}

@@ -15,7 +15,7 @@ import numpy as np
 
 from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.consumed_rows import ConsumedRows
-from levine_policy_node.core.timeline import JointPoint, Timeline, quintic_coefficients
+from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs, nanoseconds
 
 # Rows of a chunk that lie before its observation, and slow cameras, look back this far.
@@ -111,19 +111,9 @@ def _playing(
 
 
 def _positions(line: Timeline[StampNs], times_ns: Sequence[StampNs]) -> FloatArray:
-    """`line.sample` at many instants that it covers, shape (L, J) [rad], in one go."""
-    if len(line.times_s) == 1:
-        return np.repeat(line.positions, len(times_ns), axis=0)
+    """Where `line` is at instants that it covers, shape (L, J) [rad]."""
     offsets_s = (np.array(times_ns, dtype=np.int64) - int(line.start_ns)) / NS_PER_S
-    offsets_s = np.minimum(offsets_s, line.duration_s)
-    k = np.minimum(line.times_s.searchsorted(offsets_s, side="right"), len(line.times_s) - 1) - 1
-    p, v, a = line.positions, line.velocities, line.accelerations
-    span_s = (line.times_s[k + 1] - line.times_s[k])[:, None]
-    c = quintic_coefficients(
-        JointPoint(p[k], v[k], a[k]), JointPoint(p[k + 1], v[k + 1], a[k + 1]), span_s
-    )
-    t = (offsets_s - line.times_s[k])[:, None]
-    return c[0] + t * (c[1] + t * (c[2] + t * (c[3] + t * (c[4] + t * c[5]))))
+    return line.sample_each(np.minimum(offsets_s, line.duration_s)).position
 
 
 @dataclass(slots=True)

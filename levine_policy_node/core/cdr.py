@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs
+from levine_policy_node.core.units import NS_PER_S, StampNs
 
 _ENCAPSULATION = 4
 _LITTLE_ENDIAN = b"\x00\x01\x00\x00"
@@ -165,13 +165,6 @@ class CdrWriter:
         """Write a sequence of bytes."""
         self.uint32(len(data))
         self._out += data
-
-    def doubles(self, values: FloatArray) -> None:
-        """Write a sequence of 64-bit floats."""
-        self.uint32(len(values))
-        if len(values) > 0:
-            self.align(8)
-            self._out += values.astype("<f8", copy=False).tobytes()
 
     def header(self, header: Header) -> None:
         """Write a std_msgs/Header."""

@@ -17,37 +17,29 @@ class Latest(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
         self._value: T | None = None
         self._count = 0
 
     def put(self, value: T) -> None:
-        """Replace the value and wake whoever waits."""
-        with self._condition:
+        """Replace the value."""
+        with self._lock:
             self._value = value
             self._count += 1
-            self._condition.notify_all()
 
     def get(self) -> T | None:
         """Return the newest value, or None if there has been none."""
-        with self._condition:
+        with self._lock:
             return self._value
 
     def take(self) -> T | None:
         """Return the newest value once; None until the next `put`."""
-        with self._condition:
-            value, self._value = self._value, None
-            return value
-
-    def wait_take(self, timeout_s: float) -> T | None:
-        """Wait up to `timeout_s` [s] for a value and take it; None on time-out."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._value is not None, timeout_s)
+        with self._lock:
             value, self._value = self._value, None
             return value
 
     @property
     def count(self) -> int:
         """How many values have been put, read or not."""
-        with self._condition:
+        with self._lock:
             return self._count

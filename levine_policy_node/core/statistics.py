@@ -24,4 +24,6 @@ class RollingPercentiles:
 
     def percentile(self, q: float) -> float:
         """The `q`-th percentile (0 to 100); NaN while there is no value."""
-        return float(np.percentile(self._values, q)) if self._values else float("nan")
+        # Copied in one step: another thread may add meanwhile.
+        values = list(self._values)
+        return float(np.percentile(values, q)) if values else float("nan")

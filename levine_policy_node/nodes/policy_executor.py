@@ -251,9 +251,6 @@ class PolicyExecutor(SwapHost):
             self._pace.add(result.duration_s, self._publish_timeline(chunk))
             self._times.published(seconds(steady_now() - self._asked_ns), result.graph_s)
             self._ports.raw.publish(action_chunk_to_msg(chunk))
-            hopeless = self._pace.hopeless()
-            if hopeless:
-                self.get_logger().warning(hopeless)
 
     def _publish_timeline(self, chunk: ActionChunk) -> float:
         """Place and publish; return how long the rows are that were still due [s]."""
@@ -272,6 +269,9 @@ class PolicyExecutor(SwapHost):
         return (len(chunk.positions) - merged.dropped_rows) * chunk.dt_s
 
     def _on_second(self) -> None:
+        hopeless = self._pace.hopeless()
+        if hopeless:
+            self.get_logger().warning(hopeless)
         values: dict[str, str | float] = {
             "policy": self._slot.bundle.source.removeprefix("policy:"),
             "inferences": self._worker.completed,

@@ -11,7 +11,7 @@ from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.shadow import ShadowRows, accident, common_rows, implausible
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.errors import InferenceError
-from levine_policy_node.nodes.policy_slot import PolicySlot, arm_joints
+from levine_policy_node.nodes.policy_slot import PolicySlot
 from levine_policy_node.robot import Robot
 
 
@@ -76,7 +76,7 @@ class PolicyShadow:
         """
         said = self._slot.policy.infer(seen)
         rows = common_rows(chunk, said, seen.joint_positions)
-        problem = implausible(said, self._robot.limits(), arm_joints(self._robot))
+        problem = implausible(said, self._robot.limits(), self._robot.arm_joints())
         if problem:
             raise InferenceError(problem)
         if rows is None:

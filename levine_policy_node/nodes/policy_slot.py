@@ -8,8 +8,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, cast
 
-import numpy as np
-
 from levine_policy_node.core.alignment import AlignmentLimits
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.merge import MergeOptions
@@ -133,11 +131,6 @@ def verified_bundle(
     return bundle
 
 
-def arm_joints(robot: Robot) -> np.ndarray:
-    """Which joints are no grippers, shape (J,)."""
-    return np.array([joint.role == "arm" for joint in robot.joints.values()])
-
-
 def _keep_past(bundle: Bundle, robot: Robot, store: FrameStore) -> None:
     """Keep as many frames as the policy sees."""
     needs = bundle.document.context
@@ -151,7 +144,7 @@ def _alignment(robot: Robot, settings: PolicyExecutorParameters) -> AlignmentLim
         camera_max_age_s=settings.camera_max_age_s,
         joint_max_age_s=settings.joint_max_age_s,
         frozen_motion_rad=settings.frozen_motion_rad,
-        arm=arm_joints(robot),
+        arm=robot.arm_joints(),
     )
 
 

@@ -41,7 +41,7 @@ from levine_policy_node.core.swap import (
     step,
     wants_shadow,
 )
-from levine_policy_node.errors import LevineError
+from levine_policy_node.errors import said
 from levine_policy_node.nodes.policy_setup import PolicyExecutorParameters
 from levine_policy_node.nodes.policy_shadow import PolicyShadow
 from levine_policy_node.nodes.policy_slot import PolicySlot
@@ -232,8 +232,7 @@ class PolicySwap:
         try:
             slot = self._host.make_slot(request.verified.result())
         except Exception as error:  # noqa: BLE001  whatever it does, the active policy stays
-            kind = "" if isinstance(error, LevineError) else f"{type(error).__name__}: "
-            self._apply(Failed(number, f"{kind}{error}"))
+            self._apply(Failed(number, said(error)))
             return
         request.source = slot.bundle.source
         request.figures["load_s"] = round(time.monotonic() - begin_s, 3)
@@ -250,8 +249,7 @@ class PolicySwap:
         try:
             event = self._compared(number, observation, chunk)
         except Exception as error:  # noqa: BLE001  whatever it does, the active policy stays
-            kind = "" if isinstance(error, LevineError) else f"{type(error).__name__}: "
-            event = Failed(number, f"in shadow: {kind}{error}")
+            event = Failed(number, f"in shadow: {said(error)}")
         with self._lock:
             self._in_shadow = False
             if event is not None:

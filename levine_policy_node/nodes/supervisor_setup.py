@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-import numpy as np
 from rclpy.node import Node
 
 from levine_policy_node.core.supervision import SupervisorOptions
@@ -70,7 +69,7 @@ def make_options(
     return SupervisorOptions(
         limits=robot.limits(),
         home=robot.home_position(),
-        exempt=np.array([joint.role == "gripper" for joint in robot.joints.values()]),
+        exempt=~robot.arm_joints(),
         sends_windows=controller.sends_windows,
         tick_s=1.0 / p.control_rate_hz,
         **given,

@@ -14,7 +14,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from levine_policy_node.core.swap import SwapOptions
-from levine_policy_node.errors import LevineError
+from levine_policy_node.errors import said
 from levine_policy_node.nodes.policy_swap import PolicySwap
 from levine_policy_node.runtime.bundle import Bundle
 
@@ -80,8 +80,7 @@ class SwapParameters:
             self._beat()
         error = verified.exception() if verified.done() else None
         if error is not None:
-            kind = "" if isinstance(error, LevineError) else f"{type(error).__name__}: "
-            return SetParametersResult(successful=False, reason=f"{kind}{error}")
+            return SetParametersResult(successful=False, reason=said(error))
         return SetParametersResult(successful=True)
 
     def _on_changed(self, parameters: list[Parameter[Any]]) -> None:

@@ -227,11 +227,6 @@ def decoder_roles(spec: OneDecoder) -> set[str]:
     return {spec.graph} if isinstance(spec, PerRow) else {STEP}
 
 
-def runs_encode(spec: OneDecoder | tuple[OneDecoder, ...]) -> bool:
-    """Whether these decoders run a graph `encode`; only `direct` on its own does not."""
-    return not isinstance(spec, DirectDecoder)
-
-
 def decoder_columns(spec: tuple[OneDecoder, ...], total: int) -> tuple[int, ...]:
     """Columns of every decoder; one may leave its own open and gets what is left.
 

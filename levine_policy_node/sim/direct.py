@@ -123,7 +123,7 @@ class DirectCell:
         self._options = SupervisorOptions(
             limits=limits,
             home=robot.home_position(),
-            exempt=np.array([joint.role == "gripper" for joint in robot.joints.values()]),
+            exempt=~robot.arm_joints(),
         )
         self._now = _START
         self._plant = Plant(
