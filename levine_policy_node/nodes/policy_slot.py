@@ -96,6 +96,8 @@ def make_slot(
             f"smoothing {merge.smoothing_s:g} s"
         ),
         remarks=(
+            *([f"{bundle.path} was read as {bundle.origin}"] if bundle.origin else []),
+            *bundle.notes,
             *merge_remarks(bundle.document.chunk, merge),
             *replan_remarks(bundle, replan),
         ),

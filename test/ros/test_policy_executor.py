@@ -8,9 +8,19 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import yaml
-from bundle_factory import JOINTS, RAMP, ROWS, dark_endless_model, dark_invalid_model, write_bundle
+from bundle_factory import (
+    JOINTS,
+    RAMP,
+    ROWS,
+    dark_endless_model,
+    dark_invalid_model,
+    document,
+    ramp_model,
+    write_bundle,
+)
 from diagnostic_msgs.msg import DiagnosticArray
 from policy_world import World
 from std_msgs.msg import String, UInt64
@@ -177,6 +187,16 @@ def test_it_ends_cleanly(world, bundle):
     world.run(lambda: len(chunks) > 0)
     assert process.stop() == 0
     assert "Traceback" not in process.output()
+
+
+def test_an_onnx_file_that_describes_itself_runs_and_says_how_it_was_read(world, tmp_path):
+    model = onnx.load_from_string(ramp_model())
+    onnx.helper.set_model_props(model, {"policy.yaml": yaml.safe_dump(document())})
+    onnx.save(model, tmp_path / "ramp.onnx")
+    chunks = world.graph.collect(JointTrajectory, "policy/action_chunk", qos.TICKS)
+    process = start(world, tmp_path / "ramp.onnx")
+    world.run(lambda: len(chunks) > 0)
+    assert "was read as policy.yaml (ramp.onnx has metadata policy.yaml)" in process.output()
 
 
 @pytest.mark.parametrize(
