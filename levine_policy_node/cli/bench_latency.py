@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
         ("newest frame received to chunk published", f"{found.frame_to_chunk_ms:.2f} ms"),
         ("the same without ONNX Runtime", f"{found.overhead_ms:.2f} ms"),
         ("a plain Python loop doing the same work", f"{found.plain_loop_ms:.2f} ms"),
+        ("that loop without ONNX Runtime", f"{found.plain_overhead_ms:.2f} ms"),
         ("ratio to the plain loop", f"{found.ratio:.2f}"),
         (
             "chunk published to first message to the controller made with it",
