@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import yaml
+from nested import replaced
 from onnx import TensorProto, helper, numpy_helper
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
@@ -44,17 +45,7 @@ def document(**changes: Any) -> dict[str, Any]:
         },
         "chunk": {"size": ROWS, "execute": 2},
     }
-    result = copy.deepcopy(result)
-    for path, value in changes.items():
-        *parents, last = path.split("__")
-        target = result
-        for parent in parents:
-            target = target[parent]
-        if value is None:
-            del target[last]
-        else:
-            target[last] = value
-    return result
+    return replaced(copy.deepcopy(result), changes)
 
 
 def value_info(name: str, shape: list[Any], kind: int = TensorProto.FLOAT) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import yaml
 from bundle_factory import constant, value_info
+from nested import replaced
 from onnx import TensorProto, helper
 from safetensors.numpy import save as save_safetensors
 
@@ -366,13 +367,7 @@ def descriptors(**changes: Any) -> dict[str, Any]:
         "articulations": {"robot": {"joint_names": list(ORDER)}},
         "scene": {"physics_dt": 0.005, "dt": 0.02, "decimation": 4},
     }
-    for path, value in changes.items():
-        *parents, last = [int(part) if part.isdigit() else part for part in path.split("__")]
-        target: Any = result
-        for parent in parents:
-            target = target[parent]
-        target[last] = value
-    return result
+    return replaced(result, changes)
 
 
 def isaac_lab(directory: Path, described: dict[str, Any] | None = None) -> Path:
@@ -439,13 +434,7 @@ def leapp_document(graph: bytes, **changes: Any) -> dict[str, Any]:
         },
         "system information": {"leapp": "0.7.2"},
     }
-    for path, value in changes.items():
-        *parents, last = [int(part) if part.isdigit() else part for part in path.split("__")]
-        target: Any = result
-        for parent in parents:
-            target = target[parent]
-        target[last] = value
-    return result
+    return replaced(result, changes)
 
 
 def leapp(directory: Path, described: dict[str, Any] | None = None) -> Path:

@@ -13,7 +13,6 @@ from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.errors import BundleError, ObservationError
 from levine_policy_node.robot import load_robot
-from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
@@ -36,18 +35,13 @@ def told(goal: int | None = None):
 
 
 @pytest.fixture
-def make(tmp_path):
-    made = []
-
+def make(load_written):
     def policy(observations, inputs, files=None, count=None, **changes):
-        directory = tmp_path / f"bundle{len(made)}"
-        write_echo(directory, observations, inputs, files, count, **changes)
-        made.append(OnnxPolicy(load_bundle(directory), ROBOT))
-        return made[-1]
+        return load_written(
+            lambda folder: write_echo(folder, observations, inputs, files, count, **changes), ROBOT
+        )
 
-    yield policy
-    for policy_made in made:
-        policy_made.close()
+    return policy
 
 
 def echoed(policy: OnnxPolicy, observation: Observation) -> np.ndarray:

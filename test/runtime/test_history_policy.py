@@ -13,7 +13,6 @@ from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.errors import BundleError, ObservationError
 from levine_policy_node.robot import load_robot
-from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 
 ROBOT = load_robot("sim_so101")
@@ -39,17 +38,13 @@ def seen(step: float, past: tuple[float, ...] = ()) -> Observation:
 
 
 @pytest.fixture
-def make(tmp_path):
-    made = []
-
+def make(load_written):
     def policy(observations, inputs, **changes):
-        directory = write_echo(tmp_path / f"bundle{len(made)}", observations, inputs, **changes)
-        made.append(OnnxPolicy(load_bundle(directory), ROBOT))
-        return made[-1]
+        return load_written(
+            lambda folder: write_echo(folder, observations, inputs, **changes), ROBOT
+        )
 
-    yield policy
-    for policy_made in made:
-        policy_made.close()
+    return policy
 
 
 def echoed(policy: OnnxPolicy, observation: Observation) -> np.ndarray:

@@ -21,6 +21,7 @@ from bundle_factory import (
     write_bundle,
 )
 from export_factory import DEFAULT, MEAN, ORDER, SCALE, STD, N
+from nested import replaced
 from onnx import TensorProto, helper, numpy_helper
 
 from levine_policy_node.cli.main import main
@@ -60,12 +61,7 @@ def filled(path: Path, **values: Any) -> Path:
     """Write the draft and fill in its gaps; `a__b=value` is a nested field."""
     written = write_draft(path, ROBOT.model)
     document = yaml.safe_load(written.path.read_text())
-    for field, value in values.items():
-        *parents, last = [int(part) if part.isdigit() else part for part in field.split("__")]
-        target = document
-        for parent in parents:
-            target = target[parent]
-        target[last] = value
+    replaced(document, values)
     written.path.write_text(yaml.safe_dump(document, sort_keys=False))
     return written.path.parent
 

@@ -67,18 +67,13 @@ def told(task: str = "pick up the cube", value: float = 0.0):
 
 
 @pytest.fixture
-def make(tmp_path):
-    made = []
-
+def make(load_written):
     def policy(observations, inputs, files=None, count=None, **changes):
-        directory = tmp_path / f"bundle{len(made)}"
-        write_echo(directory, observations, inputs, files, count, **changes)
-        made.append(OnnxPolicy(load_bundle(directory), ROBOT))
-        return made[-1]
+        return load_written(
+            lambda folder: write_echo(folder, observations, inputs, files, count, **changes), ROBOT
+        )
 
-    yield policy
-    for policy_made in made:
-        policy_made.close()
+    return policy
 
 
 def echoed(policy: OnnxPolicy, observation: Observation) -> np.ndarray:

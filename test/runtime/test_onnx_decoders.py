@@ -42,10 +42,8 @@ from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.errors import BundleError, InferenceError
 from levine_policy_node.robot import load_robot
-from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.decoder_schema import DecoderSpec
 from levine_policy_node.runtime.graph_schema import Graphs
-from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 
 ROBOT = load_robot("sim_so101")
 DOCS = Path(__file__).parents[2] / "docs" / "bundles.md"
@@ -59,9 +57,7 @@ def observation(positions=None):
 
 
 @pytest.fixture
-def make(tmp_path):
-    made = []
-
+def make(load_written):
     def policy(described, graph=None, **files):
         contents = {f"{name}.onnx": content for name, content in files.items()}
         contents |= {
@@ -69,13 +65,9 @@ def make(tmp_path):
             for name in files
             if name.endswith("_json")
         }
-        directory = write_bundle(tmp_path / f"bundle{len(made)}", described, graph, contents)
-        made.append(OnnxPolicy(load_bundle(directory), ROBOT))
-        return made[-1]
+        return load_written(lambda folder: write_bundle(folder, described, graph, contents), ROBOT)
 
-    yield policy
-    for policy_made in made:
-        policy_made.close()
+    return policy
 
 
 def positions(policy, seen=None):

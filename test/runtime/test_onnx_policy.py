@@ -31,9 +31,7 @@ from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.errors import BundleError, InferenceError
 from levine_policy_node.robot import load_robot
-from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.onnx_graphs import OnnxOptions
-from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 
 ROBOT = load_robot("sim_so101")
 
@@ -46,17 +44,13 @@ def observation(brightness: int = 51) -> Observation:
 
 
 @pytest.fixture
-def make(tmp_path):
-    made = []
-
+def make(load_written):
     def policy(described=None, graph=None, options=None, files=None):
-        directory = write_bundle(tmp_path / f"bundle{len(made)}", described, graph, files)
-        made.append(OnnxPolicy(load_bundle(directory), ROBOT, options))
-        return made[-1]
+        return load_written(
+            lambda folder: write_bundle(folder, described, graph, files), ROBOT, options
+        )
 
-    yield policy
-    for policy_made in made:
-        policy_made.close()
+    return policy
 
 
 def refusal(make, described=None, graph=None, options=None) -> str:

@@ -31,7 +31,6 @@ from levine_policy_node.robot import load_robot
 from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.merge_choice import MergeChoice, merge_options, prefix_options
 from levine_policy_node.runtime.onnx_graphs import OnnxOptions
-from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 
 ROBOT = load_robot("sim_so101")
 MEASURED = np.linspace(-0.2, 0.2, 6)
@@ -51,18 +50,14 @@ def ramp(brightness: int = 51) -> np.ndarray:
 
 
 @pytest.fixture
-def make(tmp_path):
-    made = []
-
+def make(load_written):
     def policy(described, graph, encode=True, options=None):
         files = {"encode.onnx": encode_model()} if encode else {}
-        directory = write_bundle(tmp_path / f"bundle{len(made)}", described, graph, files)
-        made.append(OnnxPolicy(load_bundle(directory), ROBOT, options))
-        return made[-1]
+        return load_written(
+            lambda folder: write_bundle(folder, described, graph, files), ROBOT, options
+        )
 
-    yield policy
-    for policy_made in made:
-        policy_made.close()
+    return policy
 
 
 @pytest.fixture
