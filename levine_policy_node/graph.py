@@ -103,8 +103,7 @@ def build_graph(options: GraphOptions) -> tuple[Process, ...]:
         )
     robot = load_robot(options.robot)
     trust = Trust(cast("TrustLevel", options.trust), options.trust_key)
-    bundle = load_bundle(options.policy, trust)
-    bundle.check_robot(robot)
+    bundle = load_bundle(options.policy, trust).for_robot(robot)
     robot_parameter = {"robot": str(robot.path)}
     policy_parameter = {**robot_parameter, "policy": str(bundle.path), **_trust_parameters(trust)}
     processes: list[Process] = []

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from levine_policy_node.core.units import FloatArray
 
 
@@ -27,8 +30,12 @@ class Normalization:
 
     @staticmethod
     def min_max(low: FloatArray, high: FloatArray) -> Normalization:
-        """[low, high] to [-1, 1]."""
+        """[low, high] to [-1, 1]; with quantiles as bounds, what is beyond them is beyond 1."""
         return Normalization((high + low) / 2.0, (high - low) / 2.0)
+
+    def masked(self, mask: npt.NDArray[np.bool_]) -> Normalization:
+        """Only the columns of `mask`, shape (D,); the others pass through as they are."""
+        return Normalization(np.where(mask, self.center, 0.0), np.where(mask, self.spread, 1.0))
 
     def apply(self, values: FloatArray) -> FloatArray:
         """From the robot's unit to what the network saw in training."""

@@ -126,7 +126,7 @@ class PolicyExecutor(SwapHost):
         """Load and warm up; in a thread of its own while a policy runs."""
         slot = make_slot(bundle, self.robot, self.parameters, self._store)
         # Subscribed to by the thread that spins.
-        self.cameras = tuple(dict.fromkeys((*self.cameras, *bundle.cameras)))
+        self.cameras = tuple(dict.fromkeys((*self.cameras, *slot.bundle.cameras)))
         self._reads_task |= bundle.document.reads_task
         return slot
 

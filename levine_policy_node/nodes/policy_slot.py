@@ -73,7 +73,7 @@ def make_slot(
     Raises:
         BundleError: If it does not fit the robot, the executor's parameters or its own document.
     """
-    bundle.check_robot(robot)
+    bundle = bundle.for_robot(robot)
     merge, replan = _merge(bundle, robot, settings), _replan(bundle, robot, settings)
     prefix = prefix_options(bundle, merge)
     _keep_past(bundle, robot, store)
@@ -100,6 +100,10 @@ def make_slot(
             *bundle.notes,
             *merge_remarks(bundle.document.chunk, merge),
             *replan_remarks(bundle, replan),
+            *(
+                f"{name}: is optional, and robot {robot.name} has no such camera"
+                for name in bundle.document.missing_images
+            ),
         ),
     )
 
@@ -118,8 +122,7 @@ def verified_bundle(
     Raises:
         BundleError: With the first thing that is wrong.
     """
-    bundle = load_bundle(name, trust)
-    bundle.check_robot(robot)
+    bundle = load_bundle(name, trust).for_robot(robot)
     missing = [
         camera for camera in bundle.cameras if cameras is not None and camera not in cameras
     ]

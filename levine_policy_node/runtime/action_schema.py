@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from levine_policy_node.runtime.observation_schema import (
     GripperEnds,
     JointNames,
+    Mask,
     Normalize,
     Numbers,
     check_numbers,
@@ -98,14 +99,21 @@ ActionPart = Annotated[
 
 
 class ActionSpec(Strict):
-    """The action's columns in order, and how they were normalised in training."""
+    """The action's columns in order, and how they were normalised in training.
+
+    Attributes:
+        unnormalize_mask: Which columns were; the others come as they are (OpenVLA's gripper).
+    """
 
     normalize: Normalize | None = None
+    unnormalize_mask: Mask | None = None
     parts: Annotated[tuple[ActionPart, ...], Field(strict=False, min_length=1)]
 
     @model_validator(mode="after")
     def _check(self) -> ActionSpec:
         unique(self.names)
+        if self.unnormalize_mask is not None and self.normalize is None:
+            raise ValueError("unnormalize_mask: needs normalize")
         return self
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from levine_policy_node.core.normalization import Normalization
@@ -79,13 +79,22 @@ class Bundle:
         """Time between two observations [s]: the rows executed before the next one."""
         return self.document.chunk.execute / self.document.rate
 
+    def for_robot(self, robot: Robot) -> Bundle:
+        """The same for this robot: optional images of cameras it does not have are absent.
+
+        Raises:
+            BundleError: If the policy was not made for the robot.
+        """
+        self.check_robot(robot)
+        return replace(self, document=self.document.for_cameras(robot.cameras))
+
     def check_robot(self, robot: Robot) -> None:
         """Refuse a robot this policy was not made for.
 
         Raises:
             BundleError: With the first thing that does not fit.
         """
-        document = self.document
+        document = self.document.for_cameras(robot.cameras)
         if document.robot != robot.model:
             raise self._error(
                 "robot",
@@ -105,8 +114,9 @@ class Bundle:
                 f"no target for joint(s) {', '.join(missing)} of robot {robot.name}",
                 "A policy must command every joint",
             )
-        self._check_known("observations", "camera", self.cameras, tuple(robot.cameras))
-        for camera in self.cameras if document.chunk.replan == "every" else ():
+        cameras = tuple(dict.fromkeys(document.cameras.values()))
+        self._check_known("observations", "camera", cameras, tuple(robot.cameras))
+        for camera in cameras if document.chunk.replan == "every" else ():
             if self.replan_s < 0.9 / robot.cameras[camera].rate_hz:
                 raise self._error(
                     "chunk.execute",

@@ -8,6 +8,7 @@ of the unions here.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -76,12 +77,19 @@ class ChunkSpec(Strict):
 
 
 class FeatureStats(Strict):
-    """Statistics of one feature from the training data; one value per column (and row)."""
+    """Statistics of one feature from the training data; one value per column (and row).
+
+    Attributes:
+        eps: Added to `std`, or to the distance of the bounds, by the code of the training.
+    """
 
     mean: Any = None
     std: Any = None
     min: Any = None
     max: Any = None
+    q01: Any = None
+    q99: Any = None
+    eps: Any = None
 
 
 class BundleDocument(Strict):
@@ -92,7 +100,7 @@ class BundleDocument(Strict):
         rate: Rows per second of a chunk [Hz].
         observations: Graph inputs by feature name.
         feedback: Output that becomes a graph input of the next inference, by that input.
-        stats: A safetensors file with `<feature>.<mean|std|min|max>`, or the same inline.
+        stats: A safetensors file with `<feature>.<mean|std|min|max|q01|q99|eps>`, or inline.
         files: sha256 of every file of the bundle but this one.
     """
 
@@ -119,6 +127,29 @@ class BundleDocument(Strict):
             for key, spec in self.observations.items()
             if isinstance(spec, ImageObservation) and not spec.absent
         }
+
+    def for_cameras(self, known: Collection[str]) -> BundleDocument:
+        """The same for a robot that has only these cameras: optional images of others are absent.
+
+        Images that must be there stay, so that they are missed.
+        """
+        missing = {
+            key: spec.model_copy(update={"absent": True})
+            for key, spec in self.observations.items()
+            if isinstance(spec, ImageObservation)
+            and spec.image.optional
+            and self.cameras.get(key, "") not in known
+        }
+        return self.model_copy(update={"observations": {**self.observations, **missing}})
+
+    @property
+    def missing_images(self) -> tuple[str, ...]:
+        """Optional images that there will not be, by feature name; see `for_cameras`."""
+        return tuple(
+            key
+            for key, spec in self.observations.items()
+            if isinstance(spec, ImageObservation) and spec.absent and spec.image.optional
+        )
 
     @property
     def context(self) -> ContextNeeds:

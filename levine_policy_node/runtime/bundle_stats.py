@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,25 @@ ACTION = "action"
 _FIELDS: dict[Normalize, tuple[str, str]] = {
     "mean_std": ("mean", "std"),
     "min_max": ("min", "max"),
+    "quantiles": ("q01", "q99"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a feature asks for.
+
+    Attributes:
+        kind: How it is normalised.
+        shapes: Shapes that its statistics may have.
+        mask: Which columns are.
+        field: Where the document says so.
+    """
+
+    kind: Normalize
+    shapes: tuple[tuple[int, ...], ...]
+    mask: tuple[bool, ...] | None
+    field: str
 
 
 def read_normalizations(
@@ -41,32 +60,54 @@ def read_normalizations(
     Raises:
         BundleError: If statistics are missing, of the wrong size, or not usable.
     """
-    wanted: dict[str, tuple[Normalize, tuple[tuple[int, ...], ...]]] = {}
-    for feature, spec in document.vectors.items():
-        if spec.normalize is not None:
-            width = vector_width(spec, len(document.action.names))
-            wanted[feature] = (spec.normalize, ((width,),))
-    if document.action.normalize is not None:
-        width = len(document.action.names)
-        wanted[ACTION] = (document.action.normalize, ((width,), (document.chunk.size, width)))
+    wanted = _wanted(document)
     if not wanted:
         return {}
     table = _table(document, files, source)
-    result: dict[str, Normalization] = {}
-    for feature, (kind, shapes) in wanted.items():
-        first, second = (
-            _values(table, f"{feature}.{field}", shapes, source) for field in _FIELDS[kind]
+    return {feature: _read(table, feature, asked, source) for feature, asked in wanted.items()}
+
+
+def _wanted(document: BundleDocument) -> dict[str, _Wanted]:
+    wanted: dict[str, _Wanted] = {}
+    action = document.action
+    columns = len(action.names)
+    for feature, spec in document.vectors.items():
+        if spec.normalize is not None:
+            shapes = ((vector_width(spec, columns),),)
+            field = f"observations.{feature}.normalize_mask"
+            wanted[feature] = _Wanted(spec.normalize, shapes, spec.normalize_mask, field)
+    if action.normalize is not None:
+        shapes = ((columns,), (document.chunk.size, columns))
+        field = "action.unnormalize_mask"
+        wanted[ACTION] = _Wanted(action.normalize, shapes, action.unnormalize_mask, field)
+    return wanted
+
+
+def _read(table: Mapping[str, Any], feature: str, wanted: _Wanted, source: str) -> Normalization:
+    columns = wanted.shapes[0][0]
+    if wanted.mask is not None and len(wanted.mask) != columns:
+        raise BundleError(
+            source, wanted.field, f"has {len(wanted.mask)} values for {columns} columns"
         )
-        make = Normalization.mean_std if kind == "mean_std" else Normalization.min_max
-        result[feature] = make(first, second)
-        if np.min(result[feature].spread) <= 0.0:
-            raise BundleError(
-                source,
-                f"stats.{feature}.{_FIELDS[kind][1]}",
-                "has a column without spread, which cannot be divided by",
-                "Drop the column or give its physical range",
-            )
-    return result
+    fields = _FIELDS[wanted.kind]
+    first, second = (
+        _values(table, f"{feature}.{field}", wanted.shapes, source) for field in fields
+    )
+    if f"{feature}.eps" in table:
+        # Either is divided by: std + eps, or high - low + eps.
+        second = second + _values(table, f"{feature}.eps", ((), (1,)), source)
+    make = Normalization.mean_std if wanted.kind == "mean_std" else Normalization.min_max
+    made = make(first, second)
+    if wanted.mask is not None:
+        made = made.masked(np.array(wanted.mask))
+    if np.min(made.spread) <= 0.0:
+        raise BundleError(
+            source,
+            f"stats.{feature}.{fields[1]}",
+            "has a column without spread, which cannot be divided by",
+            "Drop the column, leave it out in the mask, or give its physical range",
+        )
+    return made
 
 
 def _table(document: BundleDocument, files: Mapping[str, bytes], source: str) -> dict[str, Any]:

@@ -41,7 +41,9 @@ class ImageSpec(Strict):
         range: What 0 and 255 become.
         mean: Subtracted per channel, after `range`.
         std: Divided by per channel, after `mean`.
-        optional: Whether a goal may be missing; the tensor is black then.
+        optional: Whether it may be missing: a camera that the robot does not have, or a goal that
+            was not shown yet. The tensor is black then, or `fill`.
+        fill: Every value of the tensor of a missing image, where it is not black.
         mask: Graph input, (1,) or (1, steps), that says whether there is an image.
         mask_missing: What the mask is for a missing image; NoMaD's says 1 to hide the goal.
     """
@@ -58,6 +60,7 @@ class ImageSpec(Strict):
     layout: Literal["chw", "hwc"] = "chw"
     dtype: Literal["float32", "uint8"] = "float32"
     optional: bool = False
+    fill: float | None = None
     mask: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     mask_missing: Literal[0, 1] = 0
 
@@ -66,6 +69,8 @@ class ImageSpec(Strict):
         scaled = {"range", "mean", "std"} & self.model_fields_set
         if self.dtype == "uint8" and scaled:
             raise ValueError(f"dtype uint8 keeps the camera's values; remove {sorted(scaled)}")
+        if self.dtype == "uint8" and self.fill not in {None, *range(256)}:
+            raise ValueError(f"fill: {self.fill:g} is no pixel, which is 0 .. 255")
         if self.range[0] >= self.range[1]:
             raise ValueError("range: the first value must be below the second")
         if (self.mean is None) != (self.std is None):

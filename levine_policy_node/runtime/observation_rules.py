@@ -123,12 +123,9 @@ def _check_history(key: str, spec: ObservationSpec, history: HistorySpec) -> Non
 
 
 def _check_image(key: str, spec: ImageObservation) -> None:
-    if not spec.is_goal and spec.image.optional:
-        raise ValueError(
-            f"observations.{key}.image.optional: is for goals (command/image). A camera that "
-            "fails stops the policy; for one that the robot does not have, say absent: true"
-        )
     if spec.absent and spec.camera is not None:
         raise ValueError(f"observations.{key}: is absent and has a camera")
     if spec.image.mask_missing and spec.image.mask is None:
         raise ValueError(f"observations.{key}.image: mask_missing needs mask")
+    if spec.image.fill is not None and not (spec.image.optional or spec.absent):
+        raise ValueError(f"observations.{key}.image: fill is for what is optional or absent")

@@ -22,7 +22,8 @@ def unique(names: tuple[str, ...]) -> tuple[str, ...]:
 
 JointNames = Annotated[tuple[str, ...], Field(strict=False, min_length=1), AfterValidator(unique)]
 Numbers = float | Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
-Normalize = Literal["mean_std", "min_max"]
+Normalize = Literal["mean_std", "min_max", "quantiles"]
+Mask = Annotated[tuple[bool, ...], Field(strict=False, min_length=1)]
 PolicyKind = Literal[
     "policy/noise",
     "policy/action_prefix",
@@ -92,11 +93,27 @@ Term = JointTerm | GripperTerm | ActionTerm
 
 
 class _VectorInput(Strict):
-    """What graph inputs made of numbers have in common."""
+    """What graph inputs made of numbers have in common.
+
+    Attributes:
+        normalize: How they were normalised in training; `quantiles` has q01 at -1, q99 at 1.
+        normalize_mask: Which of them were; the others are given as they are.
+        clip: Smallest and largest number the network is given, after the normalisation.
+    """
 
     normalize: Normalize | None = None
+    normalize_mask: Mask | None = None
+    clip: Annotated[tuple[float, float], Field(strict=False)] | None = None
     history: History | None = None
     tensor: str | None = None
+
+    @model_validator(mode="after")
+    def _check_numbers(self) -> _VectorInput:
+        if self.normalize_mask is not None and self.normalize is None:
+            raise ValueError("normalize_mask: needs normalize")
+        if self.clip is not None and self.clip[0] >= self.clip[1]:
+            raise ValueError("clip: the first value must be below the second")
+        return self
 
 
 class JointObservation(JointTerm, _VectorInput):
@@ -158,7 +175,7 @@ class ImageObservation(Strict):
     A goal (`command/image`) is the newest image of the camera `goal`, however old.
 
     Attributes:
-        absent: The robot has no such camera: always black, and the mask says that it is missing.
+        absent: No robot has such a camera: always black, and the mask says that it is missing.
     """
 
     kind: Literal["sensor/image", "command/image"]

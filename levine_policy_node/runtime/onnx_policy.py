@@ -38,8 +38,7 @@ class OnnxPolicy:
     """
 
     def __init__(self, bundle: Bundle, robot: Robot, options: OnnxOptions | None = None) -> None:
-        bundle.check_robot(robot)
-        self.bundle = bundle
+        self.bundle = bundle = bundle.for_robot(robot)
         self._robot = robot
         self._preprocessor = Preprocessor(bundle, robot.joint_names, robot.gripper_ends())
         self._layout = action_layout(bundle, robot)

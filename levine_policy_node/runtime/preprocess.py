@@ -130,6 +130,7 @@ class _LastAction:
 class _Vector:
     terms: tuple[_Term | _LastAction, ...]
     normalization: Normalization | None
+    clip: tuple[float, float] | None
     width: int
     axis: HistoryAxis | None
     placeholder: bool
@@ -148,6 +149,8 @@ class _Vector:
             values = self.normalization.apply(values)
         if not np.all(np.isfinite(values)):
             raise ObservationError(f"{name}: joint state is not finite")
+        if self.clip is not None:
+            values = np.clip(values, *self.clip)
         return values.astype(np.float32)
 
 
@@ -156,6 +159,7 @@ class _Image:
     camera: str | None
     spec: ImageSpec
     axis: HistoryAxis | None
+    required: bool
 
     def tensor(self, moments: Sequence[Moment], name: str) -> npt.NDArray[Any]:
         shown = moments[-1:] if self.axis is None else moments[-self.axis.steps :]
@@ -166,8 +170,10 @@ class _Image:
         seen = moment.observation.images
         if self.camera is not None and self.camera in seen:
             return image_tensor(seen[self.camera], self.spec)
-        if self.camera is not None and not self.spec.optional:
+        if self.camera is not None and self.required:
             raise ObservationError(f"{name}: no image of camera {self.camera}")
+        if self.spec.fill is not None:
+            return np.full((1, *self.spec.shape), self.spec.fill, dtype=self.spec.dtype)
         height, width = self.spec.size
         whole = self.spec.model_copy(update={"crop": self.spec.centre_crop})
         return image_tensor(np.zeros((height, width, 3), dtype=np.uint8), whole)
@@ -197,13 +203,18 @@ class Preprocessor:
                 channel = 0 if spec.image.layout == "chw" else 2
                 axis = history_axis(spec.history, channel=channel)
                 self._parts[self._names[feature]] = _Image(
-                    document.cameras.get(feature), spec.image, axis
+                    document.cameras.get(feature),
+                    spec.image,
+                    axis,
+                    # A camera that the robot has and that fails is a fault, optional or not.
+                    required=not (spec.is_goal and spec.image.optional),
                 )
         for feature, spec in document.vectors.items():
             widths = term_widths(spec, columns)
             self._parts[self._names[feature]] = _Vector(
                 terms=tuple(_term(term, joint_names, gripper_ends or {}) for term in spec.terms),
                 normalization=bundle.normalizations.get(feature),
+                clip=spec.clip,
                 width=sum(widths),
                 axis=history_axis(spec.history, widths=widths),
                 placeholder=isinstance(spec, ActionObservation) and spec.placeholder,

@@ -93,12 +93,52 @@ def test_a_camera_that_the_robot_does_not_have_is_black(make):
     assert values[18] == 0
 
 
+@pytest.mark.parametrize(("fill", "value"), [(None, -1.0), (0.25, 0.25)])
+def test_an_optional_camera_may_not_be_there_and_the_mask_says_so(make, fill, value):
+    """pi0: -1 and mask 0 for a camera that the robot does not have."""
+    image = {**IMAGE, "optional": True, "mask": "mask"} | ({} if fill is None else {"fill": fill})
+    policy = make(
+        {"s": STATE, "top": {"kind": "sensor/image", "image": image}},
+        {"s": ([1, 6], FLOAT), "top": ([1, 3, 2, 2], FLOAT), "mask": ([1], BOOL)},
+    )
+    assert policy.bundle.cameras == ()
+    assert policy.bundle.document.missing_images == ("top",)
+    values = echoed(policy, told())
+    np.testing.assert_allclose(values[6:18], value)
+    assert values[18] == 0
+
+
+def test_an_optional_camera_that_is_there_must_not_fail(make):
+    policy = make(
+        {"s": STATE, "front": {"kind": "sensor/image", "image": {**IMAGE, "optional": True}}},
+        {"s": ([1, 6], FLOAT), "front": ([1, 3, 2, 2], FLOAT)},
+    )
+    assert policy.bundle.cameras == ("front",)
+    with pytest.raises(ObservationError, match="front: no image of camera front"):
+        policy.infer(told())
+
+
 FOUR = {"e": ([1, 4], FLOAT)}
 REFUSED = {
-    "an optional camera": (
-        {"front": {"kind": "sensor/image", "image": {**IMAGE, "optional": True}}},
+    "a required camera that the robot does not have": (
+        {"top": {"kind": "sensor/image", "image": IMAGE}},
+        {"top": ([1, 3, 2, 2], FLOAT)},
+        "camera(s) top not in the robot file",
+    ),
+    "a picture instead of a required one": (
+        {"front": {"kind": "sensor/image", "image": {**IMAGE, "fill": 0.0}}},
         FOUR,
-        "say absent: true",
+        "fill is for what is optional or absent",
+    ),
+    "no pixel": (
+        {
+            "e": {
+                "kind": "sensor/image",
+                "image": {"size": [2, 2], "dtype": "uint8", "optional": True, "fill": -1.0},
+            }
+        },
+        FOUR,
+        "-1 is no pixel",
     ),
     "a goal with a past": (
         {"goal": {"kind": "command/image", "image": IMAGE, "history": 2}},
