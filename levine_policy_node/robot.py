@@ -49,10 +49,12 @@ RelativeName = Annotated[str, AfterValidator(_relative_name)]
 class Joint(Strict):
     """One joint and its limits, in [rad] and [s] (metres for a prismatic joint).
 
-    `closed` says at which end of `position` a gripper is closed.
+    `closed` says at which end of `position` a gripper is closed. `position_margin` is for this
+    joint instead of the robot's.
     """
 
     position: tuple[float, float] = Field(strict=False)
+    position_margin: float | None = Field(default=None, ge=0)
     velocity: float = Field(gt=0)
     acceleration: float = Field(gt=0)
     jerk: float = Field(gt=0)
@@ -82,6 +84,19 @@ class Controller(Strict):
     type: Literal["joint_trajectory", "forward_command"]
     name: RelativeName
     actuation_delay_s: float = Field(default=0.0, ge=0, le=1.0)
+
+
+class Hand(Strict):
+    """What Cartesian policies move, by its frame in the URDF.
+
+    `base` is the frame that poses are measured in; it stands still. A pose that the joints reach
+    only to within the tolerances is reached as nearly as that, and one beyond them is a fault.
+    """
+
+    frame: Text
+    base: Text
+    position_tolerance: float = Field(default=1e-3, ge=0)
+    rotation_tolerance: float = Field(default=1e-2, ge=0)
 
 
 class CameraStream(Strict):
@@ -119,6 +134,7 @@ class Robot(Strict):
     joints: dict[str, Joint] = Field(min_length=1)
     position_margin: float = Field(default=0.02, ge=0)
     home: dict[str, float]
+    hand: Hand | None = None
     controller: Controller
     cameras: dict[str, CameraStream]
     sha256: str = ""
@@ -141,13 +157,18 @@ class Robot(Strict):
         """Joint names in file order, the order of every array of the runtime."""
         return tuple(self.joints)
 
+    def margins(self) -> FloatArray:
+        """How far commands stay inside each position range, shape (J,) [rad]."""
+        own = (joint.position_margin for joint in self.joints.values())
+        return np.array([self.position_margin if margin is None else margin for margin in own])
+
     def limits(self) -> JointLimits:
-        """Limits for commands: the position range inset by `position_margin`."""
+        """Limits for commands: the position range inset by the margin."""
         joints = list(self.joints.values())
         return JointLimits(
             names=self.joint_names,
-            lower=np.array([j.position[0] + self.position_margin for j in joints]),
-            upper=np.array([j.position[1] - self.position_margin for j in joints]),
+            lower=np.array([j.position[0] for j in joints]) + self.margins(),
+            upper=np.array([j.position[1] for j in joints]) - self.margins(),
             velocity=np.array([j.velocity for j in joints]),
             acceleration=np.array([j.acceleration for j in joints]),
             jerk=np.array([j.jerk for j in joints]),

@@ -59,6 +59,25 @@ def read_urdf(path: Path) -> dict[str, UrdfJoint]:
     Raises:
         ConfigError: If it is not a plain URDF.
     """
+    joints = _parsed(path).findall("joint")
+    return {element.get("name", ""): _read_joint(path, element) for element in joints}
+
+
+def hand_problems(robot: Robot, path: Path) -> list[ConfigError]:
+    """List the frames of the robot file's `hand` that the URDF has not."""
+    if robot.hand is None:
+        return []
+    links = [element.get("name", "") for element in _parsed(path).findall("link")]
+    named = {"hand.frame": robot.hand.frame, "hand.base": robot.hand.base}
+    known = f"It has {', '.join(links)}"
+    return [
+        ConfigError(str(robot.path), field, f"{name} is not a link of the URDF", known)
+        for field, name in named.items()
+        if name not in links
+    ]
+
+
+def _parsed(path: Path) -> ElementTree.Element:
     if path.suffix == ".xacro":
         raise ConfigError(str(path), "", "is xacro", f"Expand it: xacro {path} > {path.stem}")
     try:
@@ -67,9 +86,7 @@ def read_urdf(path: Path) -> dict[str, UrdfJoint]:
         raise ConfigError(str(path), "", f"cannot be read as XML ({error})") from error
     if root.tag != "robot":
         raise ConfigError(str(path), "", f"is not a URDF: its root is <{root.tag}>, not <robot>")
-    return {
-        element.get("name", ""): _read_joint(path, element) for element in root.findall("joint")
-    }
+    return root
 
 
 def _read_joint(path: Path, element: ElementTree.Element) -> UrdfJoint:

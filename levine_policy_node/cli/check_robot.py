@@ -11,7 +11,7 @@ from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
 from levine_policy_node.cli.table import format_table
 from levine_policy_node.errors import ConfigError
 from levine_policy_node.robot import Robot, load_robot
-from levine_policy_node.urdf import find_urdf, read_urdf, urdf_problems
+from levine_policy_node.urdf import find_urdf, hand_problems, read_urdf, urdf_problems
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,9 +37,27 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_urdf(robot: Robot) -> list[str]:
     try:
-        return [str(problem) for problem in urdf_problems(robot, read_urdf(find_urdf(robot)))]
+        urdf = find_urdf(robot)
+        problems = [*urdf_problems(robot, read_urdf(urdf)), *hand_problems(robot, urdf)]
+        return [str(problem) for problem in problems]
     except ConfigError as error:
         return [str(error)]
+
+
+def _margins(robot: Robot) -> str:
+    joints = robot.joints.items()
+    own = [f"{name}: {j.position_margin:g}" for name, j in joints if j.position_margin is not None]
+    return f"{robot.position_margin:g}" + (f" ({', '.join(own)})" if own else "")
+
+
+def _hand(robot: Robot) -> list[str]:
+    hand = robot.hand
+    if hand is None:
+        return []
+    return [
+        f"  hand        {hand.frame} in {hand.base}, within {hand.position_tolerance:g} m and "
+        f"{hand.rotation_tolerance:g} rad"
+    ]
 
 
 def _describe(robot: Robot) -> str:
@@ -49,7 +67,8 @@ def _describe(robot: Robot) -> str:
         f"  urdf        {robot.urdf}",
         f"  controller  {controller.name} ({controller.type}), actuation delay "
         f"{controller.actuation_delay_s:g} s",
-        f"  margin      commands stay {robot.position_margin:g} inside the position limits",
+        f"  margin      commands stay {_margins(robot)} inside the position limits",
+        *_hand(robot),
         "",
         _joint_table(robot),
         "",

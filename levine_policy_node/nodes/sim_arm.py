@@ -60,7 +60,7 @@ class SimArm(Node):
         if cameras or view:
             prepare_gl()
         self._lock = threading.Lock()
-        self._limits = hard_limits(self._robot.limits(), self._robot.position_margin)
+        self._limits = hard_limits(self._robot.limits(), self._robot.margins())
         period_ns = round(NS_PER_S / p.update_rate_hz)
         arm = ArmOptions(p.friction_scale, p.encoder_noise_rad)
         self._plant = Plant(

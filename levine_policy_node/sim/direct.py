@@ -128,7 +128,7 @@ class DirectCell:
         self._now = _START
         self._plant = Plant(
             JointTrajectoryController(names, _TICK_NS, TrajectoryControllerOptions()),
-            hard_limits(limits, robot.position_margin),
+            hard_limits(limits, robot.margins()),
             PlantOptions(_TICK_NS),
             0,
             self._now,

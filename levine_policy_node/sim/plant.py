@@ -226,7 +226,7 @@ class Plant:
         return now_ns
 
 
-def hard_limits(limits: JointLimits, position_margin: float) -> JointLimits:
+def hard_limits(limits: JointLimits, position_margin: FloatArray | float) -> JointLimits:
     """The joints' own range, which `limits` insets by `position_margin` [rad]."""
     return JointLimits(
         limits.names,

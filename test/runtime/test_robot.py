@@ -14,7 +14,7 @@ import yaml
 
 from levine_policy_node.errors import ConfigError, UnknownNameError
 from levine_policy_node.robot import load_robot, robots_directory
-from levine_policy_node.urdf import find_urdf, read_urdf, urdf_problems
+from levine_policy_node.urdf import find_urdf, hand_problems, read_urdf, urdf_problems
 
 JOINT = {
     "position": [-1.0, 2.0],
@@ -178,6 +178,7 @@ def test_shipped_files_are_sound(path):
     robot = load_robot(path.stem)
     assert robot.name == path.stem
     assert urdf_problems(robot, read_urdf(find_urdf(robot))) == []
+    assert hand_problems(robot, find_urdf(robot)) == []
 
 
 def test_the_simulated_and_the_real_arm_are_one_model():
@@ -271,3 +272,36 @@ def test_a_missing_or_unexpanded_urdf_says_what_to_do(write, tmp_path):
         find_urdf(robot)
     with pytest.raises(ConfigError, match=r"Expand it: xacro .*arm.urdf.xacro > arm.urdf"):
         read_urdf(tmp_path / "arm.urdf.xacro")
+
+
+# Offset [rad/s], factor and the ends [rad] of the joint velocity limits in libfranka 0.21.2,
+# rate_limiting.h: v = -offset + sqrt(factor * distance to the end).
+FRANKA = [
+    (0.30, 12.0, -2.7501, 2.7501),
+    (0.20, 5.17, -1.7918, 1.7918),
+    (0.20, 7.0, -2.9065, 2.9065),
+    (0.30, 8.0, -3.0481, -0.1458),
+    (0.35, 34.0, -2.8101, 2.8101),
+    (0.35, 11.0, 0.5409, 4.5205),
+    (0.35, 34.0, -3.0196, 3.0196),
+]
+
+
+def test_the_velocities_of_the_fr3_are_allowed_wherever_commands_go():
+    limits = load_robot("fr3").limits()
+    for joint, (offset, factor, low, high) in enumerate(FRANKA):
+        distance = min(limits.lower[joint] - low, high - limits.upper[joint])
+        assert limits.velocity[joint] <= -offset + np.sqrt(factor * distance)
+
+
+def test_a_joint_may_have_a_margin_of_its_own():
+    robot = load_robot("fr3")
+    np.testing.assert_allclose(robot.margins(), [0.02] * 7 + [0.0])
+    np.testing.assert_allclose(robot.limits().upper[-2:], [2.6695, 0.04])
+
+
+def test_a_hand_that_the_urdf_has_not_is_named():
+    robot = load_robot("fr3")
+    wrong = robot.model_copy(update={"hand": robot.hand.model_copy(update={"frame": "tool"})})
+    [problem] = hand_problems(wrong, find_urdf(robot))
+    assert "hand.frame: tool is not a link of the URDF. It has base, fr3_link0" in str(problem)
