@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from levine_policy_node.graph import GraphOptions, Process
+from levine_policy_node.parentage import as_parent
 
 _STOP_GRACE_S = 5.0
 
@@ -33,12 +34,22 @@ class ProcessGroup:
         self._graph = graph
         self._options = options
         self._log_directory = log_directory
-        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        self._environment = {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            **as_parent(),
+            **(environment or {}),
+        }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> ProcessGroup:
-        for process in self._graph:
-            self.start(process)
+        try:
+            for process in self._graph:
+                self.start(process)
+        except BaseException:
+            # An interrupt while they start would else leave those that have.
+            self.stop()
+            raise
         return self
 
     def __exit__(
@@ -50,7 +61,10 @@ class ProcessGroup:
         self.stop()
 
     def start(self, process: Process) -> None:
-        """Start one process in its own group, so that a terminal's Ctrl-C reaches only us."""
+        """Start one process in its own group, so that a terminal's Ctrl-C reaches only us.
+
+        On Linux it also ends, and brakes the arm, when we are killed.
+        """
         command = [
             sys.executable,
             "-m",

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from levine_policy_node.errors import LevineError
@@ -44,12 +48,37 @@ def main(argv: list[str] | None = None) -> int:
             command.set_defaults(run=module.run)
     options = parser.parse_args(arguments)
     try:
-        return int(options.run(options))
+        with ending_as_by_hand():
+            return int(options.run(options))
     except LevineError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         return 130
+
+
+@contextlib.contextmanager
+def ending_as_by_hand() -> Iterator[None]:
+    """Let `kill`, and a terminal that is closed, end a command as Ctrl-C does.
+
+    Else they would end it alone, and the processes it has started would drive on.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    # Whoever ignores a signal, as nohup does, wants it ignored.
+    numbers = [signal.SIGTERM, signal.SIGHUP]
+    before = {number: signal.getsignal(number) for number in numbers}
+    taken = [number for number in numbers if before[number] == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
 
 
 def write_json(path: Path | None, results: dict[str, Any]) -> None:

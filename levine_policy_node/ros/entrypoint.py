@@ -15,6 +15,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from levine_policy_node.errors import LevineError
+from levine_policy_node.parentage import end_with_parent
 from levine_policy_node.ros.spin import Spinner
 
 EXIT_OK = 0
@@ -43,6 +44,7 @@ def run(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
+    end_with_parent()
     nodes: Sequence[Node] = ()
     try:
         nodes = factory()
