@@ -55,6 +55,7 @@ setup(
         "sim": ["mujoco>=3.3.7,<5"],
         "demo": ["matplotlib>=3.8"],
         "language": ["tokenizers>=0.19"],
+        "cartesian": ["pin>=3"],
         # model-signing imports OpenSSL and does not declare it.
         "signing": ["model-signing>=1.1", "pyOpenSSL"],
         "test": [

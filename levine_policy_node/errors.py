@@ -50,6 +50,10 @@ class InferenceError(LevineError, RuntimeError):
     """A policy graph failed or returned something unusable."""
 
 
+class OutOfReachError(InferenceError):
+    """A policy asks for a pose that the arm cannot take."""
+
+
 class RecordingError(LevineError, RuntimeError):
     """An episode could not be written or read."""
 

@@ -77,6 +77,44 @@ def hand_problems(robot: Robot, path: Path) -> list[ConfigError]:
     ]
 
 
+def hand_joints(robot: Robot) -> tuple[str, ...]:
+    """The joints between the hand's base and its frame, those near the base first.
+
+    Raises:
+        ConfigError: If the robot file has no hand, its frames are not connected in the URDF, or a
+            joint in between is not in the robot file.
+    """
+    if robot.hand is None:
+        raise ConfigError(
+            str(robot.path), "hand", "is missing", "Say which frame of the URDF is the hand"
+        )
+    path = find_urdf(robot)
+    above: dict[str, ElementTree.Element] = {}
+    for joint in _parsed(path).findall("joint"):
+        child = joint.find("child")
+        above["" if child is None else child.get("link", "")] = joint
+    names: list[str] = []
+    link = robot.hand.frame
+    while link != robot.hand.base:
+        joint = above.pop(link, None)
+        parent = None if joint is None else joint.find("parent")
+        if joint is None or parent is None:
+            raise ConfigError(
+                str(robot.path),
+                "hand",
+                f"no joints lead from {robot.hand.base} to {robot.hand.frame} in the URDF",
+                "Correct hand.frame or hand.base",
+            )
+        if joint.get("type") in _MOVING:
+            names.append(joint.get("name", ""))
+        link = parent.get("link", "")
+    unknown = [name for name in names if name not in robot.joints]
+    if unknown or not names:
+        problem = f"joint(s) {', '.join(unknown)} that move it are not in the robot file"
+        raise ConfigError(str(robot.path), "hand", problem if unknown else "no joint moves it")
+    return tuple(reversed(names))
+
+
 def _parsed(path: Path) -> ElementTree.Element:
     if path.suffix == ".xacro":
         raise ConfigError(str(path), "", "is xacro", f"Expand it: xacro {path} > {path.stem}")

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from levine_policy_node.cli.action_forms import target_forms
 from levine_policy_node.cli.main import EXIT_OK, write_json
 from levine_policy_node.cli.observation_forms import made_form, past_form
 from levine_policy_node.cli.table import format_table
@@ -18,7 +19,7 @@ from levine_policy_node.cli.trust_options import (
 )
 from levine_policy_node.errors import BundleError
 from levine_policy_node.robot import Robot, load_robot, robots_directory
-from levine_policy_node.runtime.action_schema import ActionPart, GripperTarget, VelocityTarget
+from levine_policy_node.runtime.body_schema import BodyTerm
 from levine_policy_node.runtime.bundle import Bundle, load_bundle
 from levine_policy_node.runtime.bundle_trial import try_bundle
 from levine_policy_node.runtime.decoder_schema import DiffusionDecoder, FlowDecoder, OneDecoder
@@ -155,11 +156,18 @@ def _observation_rows(bundle: Bundle) -> list[list[str]]:
             continue
         for term in vector.terms:
             quantity = term.kind.removeprefix("state/").replace("/", " ")
-            lines = textwrap.wrap(": ".join(filter(None, [quantity, ", ".join(term.names)])), 44)
+            lines = textwrap.wrap(": ".join(filter(None, [quantity, _observed(term)])), 44)
             rows.append([name, lines[0], _number_form(vector, term) + past])
             rows += [["", line, ""] for line in lines[1:]]
             name = ""
     return rows
+
+
+def _observed(term: Term) -> str:
+    if not isinstance(term, BodyTerm):
+        return ", ".join(term.names)
+    seen = [term.frame, *(term.axes or ()), term.rotation or ""]
+    return ", ".join(filter(None, [*seen, "" if term.moves else f"from {term.relative_to}"]))
 
 
 def _image_form(image: ImageSpec) -> str:
@@ -192,19 +200,12 @@ def _replan_form(bundle: Bundle) -> str:
     return f"after {chunk.execute} rows ({bundle.replan_s:g} s)"
 
 
-def _target(part: ActionPart) -> str:
-    if isinstance(part, GripperTarget):
-        switched = "" if part.binarize is None else f", switched at {part.binarize:g}"
-        return f"gripper, {part.closed:g} closed .. {part.open:g} open{switched}"
-    return "velocity, summed up" if isinstance(part, VelocityTarget) else f"position, {part.mode}"
-
-
 def _action_rows(bundle: Bundle) -> list[list[str]]:
     action = bundle.document.action
     return [
-        [name, _target(part), action.normalize or "as predicted"]
+        [name, form, action.normalize or "as predicted"]
         for part in action.parts
-        for name in part.names
+        for name, form in target_forms(part)
     ]
 
 

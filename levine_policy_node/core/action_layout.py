@@ -45,7 +45,8 @@ class ActionLayout:
         scale: Per column, shape (A,); after the normalisation.
         offset: Per column, shape (A,) [rad]; after the scale.
         relative: Per column, shape (A,): added to the measured position of its joint.
-        order: For every joint of the robot the column that holds its target, shape (J,).
+        order: For every joint of the robot the column that holds its target, shape (J,); -1 for
+            one that no column holds, which stays where it was measured.
         delta: Per column, shape (A,): a step from the row before, the first from the measured
             position; None for none.
         grippers: Columns that are made what a gripper can follow, before the scale.
@@ -69,11 +70,19 @@ class ActionLayout:
         Returns:
             Shape (T, J) [rad], in the joint order of `measured`.
         """
+        return self.targets(self.columns(actions), measured)
+
+    def columns(self, actions: FloatArray) -> FloatArray:
+        """The columns in the robot's units, shape (T, A)."""
         values = actions if self.normalization is None else self.normalization.invert(actions)
         for gripper in self.grippers:
             values = values.copy()
             values[:, gripper.column] = gripper.inside(values[:, gripper.column])
-        targets = (values * self.scale + self.offset)[:, self.order]
+        return values * self.scale + self.offset
+
+    def targets(self, values: FloatArray, measured: FloatArray) -> FloatArray:
+        """Joint targets, shape (T, J) [rad], of columns in the robot's units (T, A)."""
+        targets = np.where(self.order < 0, 0.0, values[:, self.order])
         if self.delta is not None:
             targets = np.where(self.delta[self.order], np.cumsum(targets, axis=0), targets)
         return targets + np.where(self._from_measured, measured, 0.0)
@@ -88,12 +97,21 @@ class ActionLayout:
         Returns:
             Shape (L, A), in the network's unit.
         """
+        return self.network(self.values(positions, measured))
+
+    def values(self, positions: FloatArray, measured: FloatArray) -> FloatArray:
+        """Columns in the robot's units, shape (L, A); 0 where they are no joint's."""
         targets = positions - np.where(self._from_measured, measured, 0.0)
         if self.delta is not None:
             steps = np.diff(targets, axis=0, prepend=np.zeros((1, targets.shape[1])))
             targets = np.where(self.delta[self.order], steps, targets)
-        values = np.empty((len(positions), len(self.order)))
-        values[:, self.order] = targets
+        values = np.zeros((len(positions), len(self.scale)))
+        held = self.order >= 0
+        values[:, self.order[held]] = targets[:, held]
+        return values
+
+    def network(self, values: FloatArray) -> FloatArray:
+        """Columns in the robot's units (L, A) as the network writes them; undoes `columns`."""
         values = (values - self.offset) / self.scale
         if self.normalization is None:
             return values
@@ -103,4 +121,4 @@ class ActionLayout:
     def _from_measured(self) -> npt.NDArray[np.bool_]:
         """For every joint whether its targets begin at its measured position, shape (J,)."""
         begins = self.relative if self.delta is None else self.relative | self.delta
-        return begins[self.order]
+        return (self.order < 0) | begins[self.order]

@@ -3,8 +3,8 @@
 
 `absolute` columns are poses. `relative` ones are added to the pose at inference time, every row to
 the same one (UMI, openpi). `delta` ones are steps, each from the row before and the first from
-that pose. Rotations compose on SO(3), never by adding numbers. With `body_axes`, offsets are along
-the axes of the pose they start from (HIL-SERL), otherwise along those of the base.
+that pose. Rotations compose on SO(3), never by adding numbers. Offsets are along the axes of the
+base, or along those of the pose they start from (HIL-SERL, UMI).
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ class CartesianMode:
     Attributes:
         position: Mode of the positions.
         rotation: Mode of the rotations.
-        body_axes: Whether offsets are along the body's axes and not the base's.
+        moved_in_body: Whether offsets are along the body's axes and not the base's.
+        turned_in_body: The same for rotations.
     """
 
     position: Mode = "absolute"
     rotation: Mode = "absolute"
-    body_axes: bool = False
+    moved_in_body: bool = False
+    turned_in_body: bool = False
 
     def poses(self, rows: Poses, start: Poses) -> Poses:
         """Compose the rows of a chunk with the pose at inference time.
@@ -86,19 +88,19 @@ class CartesianMode:
         positions, rotations = poses.positions, poses.rotations
         if self.position != "absolute":
             positions = positions - at
-            if self.body_axes:
+            if self.moved_in_body:
                 positions = (transposed(axes) @ positions[..., None])[..., 0]
         if self.rotation != "absolute":
             inverse = transposed(turned)
-            rotations = inverse @ rotations if self.body_axes else rotations @ inverse
+            rotations = inverse @ rotations if self.turned_in_body else rotations @ inverse
         return Poses(positions, rotations)
 
     def _moved(self, offset: FloatArray, base: FloatArray, axes: FloatArray) -> FloatArray:
         if self.position == "absolute":
             return offset
-        return base + (axes @ offset if self.body_axes else offset)
+        return base + (axes @ offset if self.moved_in_body else offset)
 
     def _turned(self, rotation: FloatArray, base: FloatArray) -> FloatArray:
         if self.rotation == "absolute":
             return rotation
-        return base @ rotation if self.body_axes else rotation @ base
+        return base @ rotation if self.turned_in_body else rotation @ base

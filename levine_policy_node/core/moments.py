@@ -26,11 +26,13 @@ class Moment:
         step: Periods since the policy took over, from 0.
         previous: The action of the period before, as the network gave it, shape (A,); zeros at
             the beginning.
+        start: Joint positions when the policy took over, shape (J,) [rad]; None for now.
     """
 
     observation: Observation
     step: int = 0
     previous: FloatArray = field(default_factory=lambda: np.zeros(0))
+    start: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +61,7 @@ class Moments:
     def reset(self) -> None:
         """Forget everything: the next observation is the first."""
         self._began_ns: int | None = None
+        self._start: FloatArray | None = None
         self._seen: list[Observation] = []
         self._played: list[_Played] = []
 
@@ -75,12 +78,14 @@ class Moments:
             self.reset()  # the clock went back
         if self._began_ns is None:
             self._began_ns = now_ns
+            self._start = observation.joint_positions.copy()
         step = round((now_ns - self._began_ns) / self._period_ns)
-        moments = [Moment(observation, step, self._action_before(now_ns))]
+        moments = [Moment(observation, step, self._action_before(now_ns), self._start)]
         for back in range(1, min(self._steps, step + 1)):
             wanted_ns = max(now_ns - back * self._period_ns, self._began_ns)
             nearest = self._nearest(observation, wanted_ns)
-            moments.append(Moment(nearest, step - back, self._action_before(wanted_ns)))
+            previous = self._action_before(wanted_ns)
+            moments.append(Moment(nearest, step - back, previous, self._start))
         self._seen = [*self._seen, replace(observation, past=())][-self._steps :]
         return tuple(reversed(moments))
 

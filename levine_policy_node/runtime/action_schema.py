@@ -7,13 +7,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from levine_policy_node.runtime.body_schema import (
+    BodyTarget,
+    PoseTarget,
+    PositionTarget,
+    RotationTarget,
+)
+from levine_policy_node.runtime.column_schema import Numbers, check_numbers
+from levine_policy_node.runtime.image_schema import Positive
 from levine_policy_node.runtime.observation_schema import (
     GripperEnds,
+    GripperName,
     JointNames,
     Mask,
     Normalize,
-    Numbers,
-    check_numbers,
     unique,
 )
 from levine_policy_node.strict_model import Strict
@@ -32,6 +39,11 @@ class JointTarget(Strict):
     scale: Numbers = 1.0
     offset: Numbers = 0.0
 
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return len(self.names)
+
     @model_validator(mode="after")
     def _check(self) -> JointTarget:
         check_numbers(self.scale, self.offset, len(self.names))
@@ -48,6 +60,11 @@ class VelocityTarget(Strict):
     names: JointNames
     scale: Numbers = 1.0
     offset: Numbers = 0.0
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return len(self.names)
 
     @model_validator(mode="after")
     def _check(self) -> VelocityTarget:
@@ -66,6 +83,11 @@ class GripperTarget(GripperEnds):
     kind: Literal["target/gripper/position"]
     binarize: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return 1
+
     @model_validator(mode="after")
     def _between(self) -> GripperTarget:
         low, high = sorted((self.closed, self.open))
@@ -77,6 +99,67 @@ class GripperTarget(GripperEnds):
         return self
 
 
+class GripperToggle(GripperEnds):
+    """A column that closes or opens a gripper, or leaves it halfway between both (HIL-SERL).
+
+    What it is told holds until it is told otherwise, over inferences, too.
+    """
+
+    kind: Literal["target/gripper/toggle"]
+    closed: Annotated[float, Field(allow_inf_nan=False)] = -1.0
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return 1
+
+
+class GripperOpenClose(Strict):
+    """A column that opens a gripper and one that closes it (QT-Opt); neither or both leave it.
+
+    Attributes:
+        binarize: An order is given above it.
+    """
+
+    kind: Literal["target/gripper/open_close"]
+    names: GripperName = ()
+    dim: Literal[2] = 2
+    binarize: Annotated[float, Field(allow_inf_nan=False)] = 0.5
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return 2
+
+
+class Ignored(Strict):
+    """Columns that nothing acts on.
+
+    `policy/terminate`: who runs the episode ends it, not the policy. `target/base/velocity`: the
+    base of a robot file's arm stands still.
+
+    Attributes:
+        binarize: Where the column switches, for who reads the document.
+    """
+
+    kind: Literal["policy/terminate", "target/base/velocity"]
+    dim: Positive = 1
+    binarize: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """No joint."""
+        return ()
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.dim
+
+
+GripperPart = GripperTarget | GripperToggle | GripperOpenClose
+
+
 def _part_tag(value: Any) -> str | None:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)  # pyright: ignore
     return kind if isinstance(kind, str) else None
@@ -85,12 +168,20 @@ def _part_tag(value: Any) -> str | None:
 ActionPart = Annotated[
     Annotated[JointTarget, Tag("target/joint/position")]
     | Annotated[VelocityTarget, Tag("target/joint/velocity")]
-    | Annotated[GripperTarget, Tag("target/gripper/position")],
+    | Annotated[GripperTarget, Tag("target/gripper/position")]
+    | Annotated[GripperToggle, Tag("target/gripper/toggle")]
+    | Annotated[GripperOpenClose, Tag("target/gripper/open_close")]
+    | Annotated[PositionTarget, Tag("target/body/position")]
+    | Annotated[RotationTarget, Tag("target/body/rotation")]
+    | Annotated[PoseTarget, Tag("target/body/pose")]
+    | Annotated[Ignored, Tag("policy/terminate")]
+    | Annotated[Ignored, Tag("target/base/velocity")],
     Discriminator(
         _part_tag,
         custom_error_type="action_kind",
         custom_error_message=(
-            "supported: target/joint/position, target/joint/velocity, target/gripper/position. "
+            "supported: target/joint/(position|velocity), target/body/(position|rotation|pose), "
+            "target/gripper/(position|toggle|open_close), policy/terminate, target/base/velocity. "
             "Efforts are not: an effort controller goes on pushing when commands stop, so the "
             "robot would need one with a command timeout of its own"
         ),
@@ -114,12 +205,39 @@ class ActionSpec(Strict):
         unique(self.names)
         if self.unnormalize_mask is not None and self.normalize is None:
             raise ValueError("unnormalize_mask: needs normalize")
+        for what in ("position", "rotation"):
+            kinds = (f"target/body/{what}", "target/body/pose")
+            if sum(part.kind in kinds for part in self.parts) > 1:
+                raise ValueError(f"the {what} of the hand is given twice")
+        if sum(isinstance(p, GripperPart) and not p.names for p in self.parts) > 1:
+            raise ValueError("names: say which gripper is which joint")
         return self
 
     @property
+    def columns(self) -> int:
+        """Columns of the action."""
+        return sum(part.width for part in self.parts)
+
+    @property
+    def begins(self) -> tuple[int, ...]:
+        """The first column of every part."""
+        widths = [part.width for part in self.parts]
+        return tuple(sum(widths[:i]) for i in range(len(widths)))
+
+    @property
     def names(self) -> tuple[str, ...]:
-        """Joint of every column."""
+        """Joints that parts name, in the order of their columns."""
         return tuple(name for part in self.parts for name in part.names)
+
+    @property
+    def body(self) -> tuple[BodyTarget, ...]:
+        """Parts that move the hand."""
+        return tuple(p for p in self.parts if isinstance(p, BodyTarget))
+
+    @property
+    def grippers(self) -> tuple[GripperPart, ...]:
+        """Parts that move a gripper."""
+        return tuple(p for p in self.parts if isinstance(p, GripperPart))
 
     @property
     def velocity_names(self) -> tuple[str, ...]:
@@ -127,7 +245,13 @@ class ActionSpec(Strict):
         return tuple(n for p in self.parts if isinstance(p, VelocityTarget) for n in p.names)
 
     @property
-    def invertible(self) -> bool:
-        """Whether joint targets can be turned into actions again."""
-        scales = [p.scale for p in self.parts if not isinstance(p, GripperTarget)]
-        return not any(0.0 in (s if isinstance(s, tuple) else (s,)) for s in scales)
+    def obstacle(self) -> str:
+        """Why joint targets cannot be turned into actions again, or ""."""
+        if self.velocity_names:
+            return "its actions are velocities, and do not say where the arm is to be"
+        if any(isinstance(part, (GripperToggle, GripperOpenClose)) for part in self.parts):
+            return "its gripper is told to open or close, not where to be"
+        scales = [getattr(part, "scale", 1.0) for part in self.parts]
+        if any(0.0 in (s if isinstance(s, tuple) else (s,)) for s in scales):
+            return "a scale of its actions is 0, so they cannot be inverted"
+        return ""

@@ -28,6 +28,7 @@ from levine_policy_node.runtime.importers.detect import import_draft
 from levine_policy_node.runtime.importers.draft import Draft, gaps
 from levine_policy_node.runtime.trust import Trust, check_stated
 from levine_policy_node.runtime.trust_signature import check_signature
+from levine_policy_node.urdf import hand_joints
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +108,19 @@ class Bundle:
         self._check_known("action.parts", "joint", document.action.names, known)
         grippers = tuple(robot.gripper_ends())
         self._check_known("names", "gripper", document.grippers, grippers)
-        missing = [name for name in known if name not in document.action.names]
+        moved = self._moved_by_hand(robot)
+        if document.unnamed_gripper and len(grippers) != 1:
+            raise self._error(
+                "names",
+                f"no joint is named for a gripper, and robot {robot.name} has {len(grippers)}",
+                "Name the gripper's joint",
+            )
+        unnamed = grippers if any(not g.names for g in document.action.grippers) else ()
+        given = (*document.action.names, *unnamed, *moved)
+        twice = [name for name in known if given.count(name) > 1]
+        if twice:
+            raise self._error("action.parts", f"joint(s) {', '.join(twice)} are given twice", "")
+        missing = [name for name in known if name not in given]
         if missing:
             raise self._error(
                 "action.parts",
@@ -124,6 +137,24 @@ class Bundle:
                     f"robot {robot.name} gives {robot.cameras[camera].rate_hz:g} Hz",
                     "Execute more rows per chunk or use a faster camera",
                 )
+
+    def _moved_by_hand(self, robot: Robot) -> tuple[str, ...]:
+        """The joints that follow from where the policy wants the hand."""
+        for field, frame in self.document.hand_frames.items():
+            hand = robot.hand
+            if hand is None:
+                raise self._error(
+                    field,
+                    f"robot file {robot.name} does not say which frame is its hand",
+                    "Add 'hand' to it",
+                )
+            if frame not in ("base", "tcp", hand.base, hand.frame):
+                raise self._error(
+                    field,
+                    f"'{frame}' is not known",
+                    f"It is base ({hand.base}) or tcp ({hand.frame})",
+                )
+        return hand_joints(robot) if self.document.action.body else ()
 
     def _check_known(
         self, field: str, what: str, names: Iterable[str], known: tuple[str, ...]

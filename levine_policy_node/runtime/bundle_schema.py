@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from levine_policy_node.core.context import ContextNeeds
-from levine_policy_node.runtime.action_schema import ActionSpec
+from levine_policy_node.runtime.action_schema import ActionSpec, GripperPart
+from levine_policy_node.runtime.body_schema import BodyTarget, BodyTerm
 from levine_policy_node.runtime.decoder_rules import check_decoders
 from levine_policy_node.runtime.decoder_schema import DecoderSpec, FlowDecoder, OneDecoder
 from levine_policy_node.runtime.graph_schema import FileName, Graphs, RtcSpec, Sha256, TensorName
@@ -22,7 +23,7 @@ from levine_policy_node.runtime.image_schema import Positive
 from levine_policy_node.runtime.language_schema import EmbeddingObservation, LanguageObservation
 from levine_policy_node.runtime.observation_rules import check_observations, vector_of
 from levine_policy_node.runtime.observation_schema import (
-    GripperEnds,
+    GripperTerm,
     ImageObservation,
     ObservationSpec,
     PolicyInput,
@@ -191,9 +192,33 @@ class BundleDocument(Strict):
     @property
     def grippers(self) -> tuple[str, ...]:
         """Every joint that must be a gripper of the robot."""
-        terms = [term for spec in self.vectors.values() for term in spec.terms]
-        ends = (p for p in (*terms, *self.action.parts) if isinstance(p, GripperEnds))
-        return tuple(dict.fromkeys(part.names[0] for part in ends))
+        return tuple(dict.fromkeys(n for part in self._gripper_parts for n in part.names))
+
+    @property
+    def unnamed_gripper(self) -> bool:
+        """Whether a gripper is meant that no joint is named for: the robot's only one."""
+        return any(not part.names for part in self._gripper_parts)
+
+    @property
+    def hand_frames(self) -> dict[str, str]:
+        """Where a frame of the hand is named, and the name."""
+        terms = {
+            f"observations.{key}": term
+            for key, spec in self.vectors.items()
+            for term in spec.terms
+            if isinstance(term, BodyTerm)
+        }
+        parts = {
+            f"action.parts.{i}": part
+            for i, part in enumerate(self.action.parts)
+            if isinstance(part, BodyTarget)
+        }
+        return {f"{field}.frame": part.frame for field, part in {**terms, **parts}.items()}
+
+    @property
+    def _gripper_parts(self) -> tuple[GripperTerm | GripperPart, ...]:
+        terms = (term for spec in self.vectors.values() for term in spec.terms)
+        return (*(t for t in terms if isinstance(t, GripperTerm)), *self.action.grippers)
 
     @property
     def policy_inputs(self) -> dict[str, PolicyInput]:
@@ -234,10 +259,8 @@ class BundleDocument(Strict):
     @property
     def rtc_obstacle(self) -> str:
         """Why this policy cannot do real-time chunking, or ""."""
-        if self.action.velocity_names:
-            return "its actions are velocities, and do not say where the arm is to be"
-        if not self.action.invertible:
-            return "a scale of its actions is 0, so they cannot be inverted"
+        if self.action.obstacle:
+            return self.action.obstacle
         if isinstance(self.decoder, FlowDecoder) or self._takes_prefix:
             return ""
         return (
@@ -259,8 +282,8 @@ class BundleDocument(Strict):
     def _check(self) -> BundleDocument:
         if {**self.hashes(), **self.files} != self.hashes():
             raise ValueError("graphs and files state different hashes for one file")
-        check_decoders(self.decoders, self.graphs, self.chunk, len(self.action.names))
-        check_observations(self.observations, len(self.action.names), {*self.feedback})
+        check_decoders(self.decoders, self.graphs, self.chunk, self.action.columns)
+        check_observations(self.observations, self.action.columns, {*self.feedback})
         if self.feedback and self.chunk.replan != "every":
             raise ValueError("feedback counts inferences as time, and needs chunk.replan: every")
         self._check_replan()

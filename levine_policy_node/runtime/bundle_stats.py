@@ -70,7 +70,7 @@ def read_normalizations(
 def _wanted(document: BundleDocument) -> dict[str, _Wanted]:
     wanted: dict[str, _Wanted] = {}
     action = document.action
-    columns = len(action.names)
+    columns = action.columns
     for feature, spec in document.vectors.items():
         if spec.normalize is not None:
             shapes = ((vector_width(spec, columns),),)

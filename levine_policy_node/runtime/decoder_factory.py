@@ -64,9 +64,9 @@ def make_decoder(bundle: Bundle, graphs: OnnxGraphs) -> Decoder:
     document = bundle.document
     encode = ENCODE in graphs.roles
     if not isinstance(document.decoder, tuple):
-        columns = len(document.action.names)
+        columns = document.action.columns
         return _one(bundle, document.decoder, columns, _share(bundle, graphs, columns, encode))
-    widths = schema.decoder_columns(document.decoder, len(document.action.names))
+    widths = schema.decoder_columns(document.decoder, document.action.columns)
     return ConcatenatedDecoder(
         tuple(
             _one(bundle, spec, width, _share(bundle, graphs, width, encode=False))

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from levine_policy_node.runtime.body_schema import BodyTerm
 from levine_policy_node.runtime.history_schema import HistorySpec
 from levine_policy_node.runtime.language_schema import LanguageObservation
 from levine_policy_node.runtime.observation_schema import (
-    ActionObservation,
     ActionTerm,
-    GripperObservation,
+    GripperTerm,
     ImageObservation,
-    JointObservation,
     ObservationSpec,
+    Term,
     TermsObservation,
     VectorObservation,
 )
@@ -23,8 +23,7 @@ Vector = VectorObservation | TermsObservation
 
 def vector_of(spec: ObservationSpec) -> Vector | None:
     """The observation if it is made of numbers that are measured or fed back."""
-    kinds = (JointObservation, GripperObservation, ActionObservation, TermsObservation)
-    return spec if isinstance(spec, kinds) else None
+    return spec if isinstance(spec, Vector) else None
 
 
 def vector_width(spec: Vector, columns: int) -> int:
@@ -34,9 +33,15 @@ def vector_width(spec: Vector, columns: int) -> int:
 
 def term_widths(spec: Vector, columns: int) -> tuple[int, ...]:
     """How many numbers each term has."""
-    return tuple(
-        columns if isinstance(term, ActionTerm) else len(term.names) for term in spec.terms
-    )
+    return tuple(_term_width(term, columns) for term in spec.terms)
+
+
+def _term_width(term: Term, columns: int) -> int:
+    if isinstance(term, ActionTerm):
+        return columns
+    if isinstance(term, BodyTerm):
+        return term.width
+    return 1 if isinstance(term, GripperTerm) else len(term.names)
 
 
 def named_state(observations: Mapping[str, ObservationSpec], name: str) -> str:
@@ -85,7 +90,7 @@ def check_observations(
             for name in spec.text.states:
                 named_state(observations, name)
         for term in getattr(vector_of(spec), "terms", ()):
-            dim = getattr(term, "dim", None)
+            dim = term.dim if isinstance(term, ActionTerm) else None
             if dim is not None and dim != columns:
                 raise ValueError(
                     f"observations.{key}.dim: {dim}, but the action has {columns} columns"

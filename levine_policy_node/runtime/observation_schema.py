@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from levine_policy_node.runtime.body_schema import BODY_KINDS, BodyTerm
+from levine_policy_node.runtime.column_schema import Numbers, check_numbers
 from levine_policy_node.runtime.history_schema import History
 from levine_policy_node.runtime.image_schema import ImageSpec, Positive
 from levine_policy_node.runtime.language_schema import EmbeddingObservation, LanguageObservation
@@ -21,7 +23,6 @@ def unique(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 JointNames = Annotated[tuple[str, ...], Field(strict=False, min_length=1), AfterValidator(unique)]
-Numbers = float | Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
 Normalize = Literal["mean_std", "min_max", "quantiles"]
 Mask = Annotated[tuple[bool, ...], Field(strict=False, min_length=1)]
 PolicyKind = Literal[
@@ -48,15 +49,22 @@ class JointTerm(Strict):
         return self
 
 
+GripperName = Annotated[
+    tuple[str, ...], Field(strict=False, max_length=1, description="its joint")
+]
+
+
 class GripperEnds(Strict):
-    """What a number says of a gripper; `names` is its joint.
+    """What a number says of a gripper.
 
     Attributes:
+        names: Its joint; the robot's only gripper unless given.
         closed: The number when the gripper is closed, as the robot file says which end that is.
         open: The number when it is open.
     """
 
-    names: Annotated[tuple[str], Field(strict=False)]
+    names: GripperName = ()
+    dim: Literal[1] = 1
     closed: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     open: Annotated[float, Field(allow_inf_nan=False)] = 1.0
 
@@ -89,7 +97,7 @@ class ActionTerm(Strict):
         return ()
 
 
-Term = JointTerm | GripperTerm | ActionTerm
+Term = JointTerm | GripperTerm | BodyTerm | ActionTerm
 
 
 class _VectorInput(Strict):
@@ -134,6 +142,15 @@ class GripperObservation(GripperTerm, _VectorInput):
         return (self,)
 
 
+class BodyObservation(BodyTerm, _VectorInput):
+    """A graph input made of the hand's pose or velocity."""
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The one term."""
+        return (self,)
+
+
 class ActionObservation(ActionTerm, _VectorInput):
     """A graph input made of the last actions.
 
@@ -166,7 +183,7 @@ class TermsObservation(_VectorInput):
     ]
 
 
-VectorObservation = JointObservation | GripperObservation | ActionObservation
+VectorObservation = JointObservation | GripperObservation | BodyObservation | ActionObservation
 
 
 class ImageObservation(Strict):
@@ -243,22 +260,31 @@ class PolicyInput(Strict):
     tensor: str | None = None
 
 
+_GROUPS = {**dict.fromkeys(POLICY_KINDS, "policy"), **dict.fromkeys(BODY_KINDS, "body")}
+
+
 def _observation_tag(value: Any) -> str | None:
     if isinstance(value, TermsObservation):
         return "terms"
     if not isinstance(value, dict):
         kind = getattr(value, "kind", None)
-        return "policy" if kind in POLICY_KINDS else kind
+        return _GROUPS.get(str(kind), kind)
     if ("terms" in value) == ("kind" in value):
         return None
     tag = "terms" if "terms" in value else str(value["kind"])  # pyright: ignore
-    return "policy" if tag in POLICY_KINDS else tag
+    return _GROUPS.get(tag, tag)
+
+
+def _together(kinds: tuple[str, ...]) -> str:
+    """Kinds that differ in their last part only."""
+    return f"{kinds[0].rpartition('/')[0]}/({'|'.join(k.rpartition('/')[2] for k in kinds)})"
 
 
 ObservationSpec = Annotated[
     Annotated[JointObservation, Tag("state/joint/position")]
     | Annotated[JointObservation, Tag("state/joint/velocity")]
     | Annotated[GripperObservation, Tag("state/gripper/position")]
+    | Annotated[BodyObservation, Tag("body")]
     | Annotated[ActionObservation, Tag("feedback/action")]
     | Annotated[ImageObservation, Tag("sensor/image")]
     | Annotated[ImageObservation, Tag("command/image")]
@@ -272,17 +298,10 @@ ObservationSpec = Annotated[
         _observation_tag,
         custom_error_type="observation_kind",
         custom_error_message=(
-            "give 'terms' or a 'kind' this version supports: state/joint/position, "
-            "state/joint/velocity, state/gripper/position, feedback/action, sensor/image, "
-            "command/image, command/language, command/embedding, policy/return_to_go, "
-            f"policy/timestep, {', '.join(POLICY_KINDS)}"
+            "give 'terms' or a 'kind' this version supports: state/joint/(position|velocity), "
+            f"{_together(BODY_KINDS)}, state/gripper/position, feedback/action, "
+            "sensor/image, command/(image|language|embedding), policy/return_to_go, "
+            f"policy/timestep, {_together(POLICY_KINDS)}"
         ),
     ),
 ]
-
-
-def check_numbers(scale: Numbers, offset: Numbers, count: int) -> None:
-    """Refuse a list of another length than the names it is for."""
-    for field, value in (("scale", scale), ("offset", offset)):
-        if isinstance(value, tuple) and len(value) != count:
-            raise ValueError(f"{field}: {len(value)} values for {count} names")

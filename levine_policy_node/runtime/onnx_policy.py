@@ -13,13 +13,19 @@ from levine_policy_node.core.moments import Moments
 from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.rtc import NetworkPrefix
 from levine_policy_node.core.units import StampNs, nanoseconds
-from levine_policy_node.errors import BundleError, InferenceError, ObservationError
+from levine_policy_node.errors import (
+    BundleError,
+    InferenceError,
+    ObservationError,
+    OutOfReachError,
+)
 from levine_policy_node.robot import Robot
-from levine_policy_node.runtime.action_columns import action_layout
 from levine_policy_node.runtime.bundle import Bundle
 from levine_policy_node.runtime.decoder_factory import make_decoder
 from levine_policy_node.runtime.feedback_state import make_feedback
 from levine_policy_node.runtime.graph_check import check_inputs
+from levine_policy_node.runtime.hand_kinematics import HandKinematics
+from levine_policy_node.runtime.joint_targets import JointTargets
 from levine_policy_node.runtime.moment_inputs import MomentInputs
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs, OnnxOptions
 from levine_policy_node.runtime.policy_inputs import PolicyInputs
@@ -40,10 +46,11 @@ class OnnxPolicy:
     def __init__(self, bundle: Bundle, robot: Robot, options: OnnxOptions | None = None) -> None:
         self.bundle = bundle = bundle.for_robot(robot)
         self._robot = robot
-        self._preprocessor = Preprocessor(bundle, robot.joint_names, robot.gripper_ends())
-        self._layout = action_layout(bundle, robot)
         document = bundle.document
-        columns = len(document.action.names)
+        hand = HandKinematics(robot) if document.hand_frames else None
+        self._preprocessor = Preprocessor(bundle, robot.joint_names, robot.gripper_ends(), hand)
+        self._targets = JointTargets(bundle, robot, hand)
+        columns = document.action.columns
         self._moments = Moments(document.context.past_steps, 1.0 / document.rate, columns)
         given_as_velocity = bundle.document.action.velocity_names
         self._velocity = np.array([name in given_as_velocity for name in robot.joint_names])
@@ -76,6 +83,7 @@ class OnnxPolicy:
         self._noise.reset()
         self._decoder.reset()
         self._feedback.reset()
+        self._targets.reset()
         self._moments.reset()
 
     def close(self) -> None:
@@ -88,7 +96,7 @@ class OnnxPolicy:
         measured = observation.joint_positions
         known = None
         if prefix is not None:
-            known = NetworkPrefix(self._layout.actions(prefix.rows, measured), prefix.delay_rows)
+            known = NetworkPrefix(self._targets.actions(prefix.rows, measured), prefix.delay_rows)
         moments = self._moments.recall(observation)
         tensors = {
             **self._preprocessor.tensors(moments),
@@ -103,7 +111,7 @@ class OnnxPolicy:
         self._feedback.commit()
         self._moments.played(observation.stamp_ns, actions[document.chunk.start :])
         dt_s, velocity = 1.0 / document.rate, self._velocity
-        values = self._layout.positions(actions, measured)[document.chunk.start :]
+        values = self._targets.positions(actions, observation)
         return ActionChunk(
             joint_names=self._robot.joint_names,
             observed_ns=observation.stamp_ns,
@@ -143,6 +151,8 @@ class OnnxPolicy:
                 prefix = ActionPrefix(observation.joint_positions[None], delay_rows=1)
             try:
                 self.infer(observation, prefix)
+            except OutOfReachError:
+                continue  # the arm may be anywhere here, and the pose is for where it was trained
             except (InferenceError, ObservationError, ValueError) as error:
                 raise BundleError(
                     self._graphs.file("step"), "", f"fails on a plausible observation: {error}"

@@ -115,7 +115,7 @@ class PolicyInputs:
     def _rows_shape(self, spec: PolicyInput, info: TensorInfo) -> tuple[int, ...]:
         """(1, T, dim), where the document says no `dim` and fewer rows as the graph declares."""
         document = self._document
-        rows, columns = document.chunk.size, len(document.action.names)
+        rows, columns = document.chunk.size, document.action.columns
         declared = info.shape if len(info.shape) == 3 else (1, rows, columns)
         width = columns
         if spec.dim is not None:

@@ -22,19 +22,15 @@ from levine_policy_node.core.observation import Observation, Pixels
 from levine_policy_node.core.units import FloatArray
 from levine_policy_node.errors import ObservationError
 from levine_policy_node.runtime.bundle import Bundle
+from levine_policy_node.runtime.hand_kinematics import HandKinematics
 from levine_policy_node.runtime.history_schema import HistorySpec
 from levine_policy_node.runtime.image_schema import ImageSpec
 from levine_policy_node.runtime.observation_rules import term_widths
 from levine_policy_node.runtime.observation_schema import (
     ActionObservation,
-    ActionTerm,
-    GripperEnds,
-    GripperTerm,
     ImageObservation,
-    JointTerm,
-    Numbers,
-    Term,
 )
+from levine_policy_node.runtime.vector_terms import VectorTerm, vector_term
 
 _INTERPOLATION = {
     "nearest": cv2.INTER_NEAREST,
@@ -100,35 +96,8 @@ def _resize(pixels: Pixels, spec: ImageSpec) -> Pixels:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Term:
-    """Numbers of an observation, times `scale` plus `offset`."""
-
-    velocity: bool
-    columns: npt.NDArray[np.intp]
-    scale: FloatArray
-    offset: FloatArray
-
-    def values(self, moment: Moment) -> FloatArray:
-        """Shape (n,)."""
-        seen = moment.observation
-        source = seen.joint_velocities if self.velocity else seen.joint_positions
-        if source is None:
-            raise ObservationError("the policy observes joint velocities, which are not measured")
-        return source[self.columns] * self.scale + self.offset
-
-
-@dataclass(frozen=True, slots=True)
-class _LastAction:
-    """The action of the period before."""
-
-    def values(self, moment: Moment) -> FloatArray:
-        """Shape (A,)."""
-        return moment.previous
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Vector:
-    terms: tuple[_Term | _LastAction, ...]
+    terms: tuple[VectorTerm, ...]
     normalization: Normalization | None
     clip: tuple[float, float] | None
     width: int
@@ -186,6 +155,7 @@ class Preprocessor:
         bundle: A bundle that fits a robot with these joints.
         joint_names: The joint order of observations.
         gripper_ends: Where every gripper is closed and where open [rad], by joint.
+        hand: Kinematics of the hand, for policies that observe it.
     """
 
     def __init__(
@@ -193,9 +163,10 @@ class Preprocessor:
         bundle: Bundle,
         joint_names: Sequence[str],
         gripper_ends: Mapping[str, tuple[float, float]] | None = None,
+        hand: HandKinematics | None = None,
     ) -> None:
         document = bundle.document
-        columns = len(document.action.names)
+        columns = document.action.columns
         self._parts: dict[str, _Image | _Vector] = {}
         self._names = {key: s.tensor or key for key, s in document.observations.items()}
         for feature, spec in document.observations.items():
@@ -212,7 +183,9 @@ class Preprocessor:
         for feature, spec in document.vectors.items():
             widths = term_widths(spec, columns)
             self._parts[self._names[feature]] = _Vector(
-                terms=tuple(_term(term, joint_names, gripper_ends or {}) for term in spec.terms),
+                terms=tuple(
+                    vector_term(term, joint_names, gripper_ends or {}, hand) for term in spec.terms
+                ),
                 normalization=bundle.normalizations.get(feature),
                 clip=spec.clip,
                 width=sum(widths),
@@ -260,39 +233,3 @@ def history_axis(
         return None
     by_term = widths if spec.order == "term" else ()
     return HistoryAxis(spec.steps, spec.axis, spec.pad, channel, by_term)
-
-
-def _term(
-    term: Term, joint_names: Sequence[str], gripper_ends: Mapping[str, tuple[float, float]]
-) -> _Term | _LastAction:
-    if isinstance(term, ActionTerm):
-        return _LastAction()
-    order = list(joint_names)
-    count = len(term.names)
-    if isinstance(term, GripperTerm):
-        scale, offset = gripper_line(term, gripper_ends[term.names[0]])
-        scale, offset = 1.0 / scale, -offset / scale
-    else:
-        scale, offset = term.scale, term.offset
-    return _Term(
-        velocity=isinstance(term, JointTerm) and term.kind == "state/joint/velocity",
-        columns=np.array([order.index(name) for name in term.names]),
-        scale=columns(scale, count),
-        offset=columns(offset, count),
-    )
-
-
-def gripper_line(ends: GripperEnds, at: tuple[float, float]) -> tuple[float, float]:
-    """Scale and offset from a gripper's number to the position of its joint [rad].
-
-    Args:
-        ends: What the numbers mean.
-        at: Where the joint is when closed and when open [rad].
-    """
-    scale = (at[1] - at[0]) / (ends.open - ends.closed)
-    return scale, at[0] - scale * ends.closed
-
-
-def columns(value: Numbers, count: int) -> FloatArray:
-    """One number per column, shape (count,)."""
-    return np.broadcast_to(np.asarray(value, dtype=np.float64), (count,))

@@ -88,7 +88,7 @@ DOCUMENTS = {
     "unknown decoder": ({"decoder__type": "wavelet"}, "'wavelet' is not supported"),
     "unknown observation": ({f"{STATE}__kind": "state/wrench"}, "'state/wrench' is not supported"),
     "no kind": ({STATE: {"names": ["a"]}}, "give 'terms' or a 'kind'"),
-    "unknown action": ({"action__parts": [{"kind": "target/body/pose"}]}, "is not supported"),
+    "unknown action": ({"action__parts": [{"kind": "target/body/twist"}]}, "is not supported"),
     "unknown mode": (
         {"action__parts": [{"kind": "target/joint/position", "names": ["a"], "mode": "diff"}]},
         "'diff' is not supported",

@@ -121,14 +121,14 @@ def test_what_is_no_rotation_is_refused(form, values):
         to_matrices(values, form)
 
 
-@pytest.mark.parametrize("body_axes", [False, True])
+@pytest.mark.parametrize("in_body", [(False, False), (True, True), (True, False)])
 @pytest.mark.parametrize("position", MODES)
 @pytest.mark.parametrize("rotation", MODES)
 @settings(max_examples=10)
 @given(rows=poses(4), start=poses(1))
-def test_poses_and_back_is_the_identity(position, rotation, body_axes, rows, start):
+def test_poses_and_back_is_the_identity(position, rotation, in_body, rows, start):
     begin = Poses(start.positions[0], start.rotations[0])
-    mode = CartesianMode(position, rotation, body_axes)
+    mode = CartesianMode(position, rotation, *in_body)
     again = mode.rows(mode.poses(rows, begin), begin)
     np.testing.assert_allclose(again.positions, rows.positions, atol=1e-9)
     np.testing.assert_allclose(again.rotations, rows.rotations, atol=1e-9)
@@ -141,7 +141,9 @@ def test_relative_rows_start_from_one_pose_and_steps_from_the_row_before():
     relative = CartesianMode("relative", "relative").poses(rows, start)
     np.testing.assert_allclose(relative.positions, [[2, 0, 0], [2, 0, 0]])
     np.testing.assert_allclose(angle(relative.rotations), [np.pi, np.pi])
-    steps = CartesianMode("delta", "delta", body_axes=True).poses(rows, start)
+    steps = CartesianMode("delta", "delta", moved_in_body=True, turned_in_body=True).poses(
+        rows, start
+    )
     # Forward, turn left, forward: the body looks along y, then along -x.
     np.testing.assert_allclose(steps.positions, [[1, 1, 0], [0, 1, 0]], atol=1e-12)
     np.testing.assert_allclose(angle(steps.rotations), [np.pi, np.pi / 2])
