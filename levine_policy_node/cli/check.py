@@ -119,7 +119,7 @@ def _describe(bundle: Bundle) -> str:
 def _decoder_form(bundle: Bundle) -> str:
     document = bundle.document
     form = " beside ".join(_one_decoder(decoder) for decoder in document.decoders)
-    graphs = " and ".join(document.graphs.files)
+    graphs = " and ".join(document.graphs.pipelines)
     if document.rtc is None:
         return f"{form} ({graphs})"
     delay = document.rtc.max_delay

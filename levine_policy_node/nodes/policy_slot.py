@@ -26,8 +26,8 @@ from levine_policy_node.runtime.merge_choice import (
     merge_remarks,
     prefix_options,
 )
-from levine_policy_node.runtime.onnx_graphs import OnnxOptions
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
+from levine_policy_node.runtime.onnx_session import OnnxOptions
 from levine_policy_node.runtime.replan_choice import (
     ReplanChoice,
     describe,

@@ -266,7 +266,7 @@ def _hash(hashes: Mapping[str, str]) -> str:
 
 def _referenced(document: BundleDocument) -> list[str]:
     stats = [document.stats] if isinstance(document.stats, str) else []
-    graphs = [graph.file for graph in document.graphs.files.values()]
+    graphs = [graph.file for graph in document.graphs.files]
     return [*graphs, *stats, *document.tokenizers]
 
 

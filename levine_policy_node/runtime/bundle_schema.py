@@ -275,7 +275,7 @@ class BundleDocument(Strict):
 
     def hashes(self) -> dict[str, str]:
         """The sha256 this document states, by file name."""
-        given = {graph.file: graph.sha256 for graph in self.graphs.files.values()}
+        given = {graph.file: graph.sha256 for graph in self.graphs.files}
         return {**self.files, **{file: sha for file, sha in given.items() if sha is not None}}
 
     @model_validator(mode="after")

@@ -18,7 +18,8 @@ from levine_policy_node.runtime import decoder_schema as schema
 from levine_policy_node.runtime.bundle import Bundle
 from levine_policy_node.runtime.graph_check import named_output
 from levine_policy_node.runtime.graph_schema import ENCODE, Role
-from levine_policy_node.runtime.onnx_graphs import OnnxGraphs, TensorInfo
+from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
+from levine_policy_node.runtime.onnx_session import TensorInfo
 from levine_policy_node.runtime.planner_factory import make_planner
 from levine_policy_node.runtime.planner_schema import CemDecoder, MppiDecoder
 from levine_policy_node.runtime.sampler_factory import make_diffusion, make_flow

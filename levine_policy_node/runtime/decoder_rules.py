@@ -69,11 +69,12 @@ def _check_roles(decoders: tuple[OneDecoder, ...], graphs: Graphs) -> None:
     if len(decoders) == 1 and isinstance(decoders[0], DirectDecoder) and graphs.encode is not None:
         raise ValueError("graphs.encode is given, but decoder direct runs step only")
     run = {role for decoder in decoders for role in decoder_roles(decoder)}
-    for role in sorted(run - set(graphs.files)):
-        raise ValueError(f"decoder.graph {role} is not one of graphs: {', '.join(graphs.files)}")
+    given = graphs.pipelines
+    for role in sorted(run - set(given)):
+        raise ValueError(f"decoder.graph {role} is not one of graphs: {', '.join(given)}")
     if ENCODE in run:
         raise ValueError("decoder.graph encode: that graph runs before all decoders")
-    for role in graphs.files:
+    for role in given:
         if role not in {ENCODE, *run}:
             raise ValueError(f"graphs.{role} is run by no decoder")
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from levine_policy_node.core.feedback import Feedback
 from levine_policy_node.errors import BundleError
 from levine_policy_node.runtime.bundle_schema import BundleDocument
-from levine_policy_node.runtime.onnx_graphs import OnnxGraphs, TensorInfo
+from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
+from levine_policy_node.runtime.onnx_session import TensorInfo
 
 _DTYPES = ("float32", "float16", "int64", "int32")
 

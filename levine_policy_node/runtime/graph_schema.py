@@ -4,9 +4,16 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 from levine_policy_node.core.rtc import Schedule
 from levine_policy_node.runtime.image_schema import Positive
@@ -43,6 +50,25 @@ class GraphFile(Strict):
     sha256: Sha256 | None = None
 
 
+_MAX_STAGES = 8
+
+
+def _stages(value: object) -> object:
+    """A file, or a list of files; each a name, or with its hash."""
+    stages = cast("list[object]", value) if isinstance(value, list | tuple) else [value]
+    return tuple({"file": one} if isinstance(one, str) else one for one in stages)
+
+
+_ONE: dict[str, Any] = {"anyOf": [{"type": "string"}, GraphFile.model_json_schema()]}
+Pipeline = Annotated[
+    tuple[GraphFile, ...],
+    Field(min_length=1, max_length=_MAX_STAGES),
+    BeforeValidator(_stages),
+    WithJsonSchema({"anyOf": [*_ONE["anyOf"], {"type": "array", "minItems": 1, "items": _ONE}]}),
+]
+"""Graphs that run one after the other; what one returns goes to those after it, by name."""
+
+
 class Graphs(Strict):
     """ONNX graphs by role: `encode` runs once per inference, `step` as often as decoded.
 
@@ -50,24 +76,21 @@ class Graphs(Strict):
     """
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[TensorName, FileName | GraphFile]  # pyright: ignore[reportIncompatibleVariableOverride]
+    __pydantic_extra__: dict[TensorName, Pipeline]  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    step: FileName | GraphFile
-    encode: FileName | GraphFile | None = None
+    step: Pipeline
+    encode: Pipeline | None = None
 
     @property
-    def files(self) -> dict[Role, GraphFile]:
-        """File of every role that is given."""
-        given: dict[Role, FileName | GraphFile | None] = {
-            ENCODE: self.encode,
-            STEP: self.step,
-            **(self.__pydantic_extra__ or {}),
-        }
-        return {
-            role: GraphFile(file=named) if isinstance(named, str) else named
-            for role, named in given.items()
-            if named is not None
-        }
+    def pipelines(self) -> dict[Role, tuple[GraphFile, ...]]:
+        """Files of every role that is given, in the order they run."""
+        encode = {} if self.encode is None else {ENCODE: self.encode}
+        return {**encode, STEP: self.step, **(self.__pydantic_extra__ or {})}
+
+    @property
+    def files(self) -> tuple[GraphFile, ...]:
+        """Files of all roles."""
+        return tuple(graph for graphs in self.pipelines.values() for graph in graphs)
 
 
 class RtcSpec(Strict):

@@ -27,7 +27,8 @@ from levine_policy_node.runtime.graph_check import check_inputs
 from levine_policy_node.runtime.hand_kinematics import HandKinematics
 from levine_policy_node.runtime.joint_targets import JointTargets
 from levine_policy_node.runtime.moment_inputs import MomentInputs
-from levine_policy_node.runtime.onnx_graphs import OnnxGraphs, OnnxOptions
+from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
+from levine_policy_node.runtime.onnx_session import OnnxOptions
 from levine_policy_node.runtime.policy_inputs import PolicyInputs
 from levine_policy_node.runtime.preprocess import Preprocessor
 

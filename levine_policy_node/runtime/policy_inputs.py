@@ -20,7 +20,8 @@ from levine_policy_node.runtime.graph_schema import (
     RtcSpec,
 )
 from levine_policy_node.runtime.observation_schema import PolicyInput, PolicyKind
-from levine_policy_node.runtime.onnx_graphs import OnnxGraphs, TensorInfo
+from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
+from levine_policy_node.runtime.onnx_session import TensorInfo
 
 # Names under which exporters write these inputs, besides the key in policy.yaml.
 _SYNONYMS: dict[PolicyKind, tuple[str, ...]] = {

@@ -21,7 +21,8 @@ from levine_policy_node.runtime.graph_schema import (
     STEP,
     RtcSpec,
 )
-from levine_policy_node.runtime.onnx_graphs import OnnxGraphs, TensorInfo
+from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
+from levine_policy_node.runtime.onnx_session import TensorInfo
 
 _VELOCITIES = ("v_t", "velocity")
 _NOISES = ("noise_pred", "eps", "epsilon")

@@ -22,8 +22,9 @@ import numpy.typing as npt
 from levine_policy_node.errors import ConfigError, InferenceError, LevineError
 from levine_policy_node.robot import load_robot
 from levine_policy_node.runtime.bundle import Bundle, load_bundle
-from levine_policy_node.runtime.onnx_graphs import OnnxGraphs, OnnxOptions, TensorInfo
+from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
+from levine_policy_node.runtime.onnx_session import OnnxOptions, TensorInfo
 from levine_policy_node.runtime.trust import Trust
 
 REFUSED = 3

@@ -10,7 +10,7 @@ import pytest
 
 from levine_policy_node.robot import Robot
 from levine_policy_node.runtime.bundle import load_bundle
-from levine_policy_node.runtime.onnx_graphs import OnnxOptions
+from levine_policy_node.runtime.onnx_session import OnnxOptions
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 
 

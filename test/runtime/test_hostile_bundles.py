@@ -18,7 +18,8 @@ from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.bundle_document import read_document
 from levine_policy_node.runtime.bundle_files import BundleFiles
 from levine_policy_node.runtime.importers.fields import read_yaml
-from levine_policy_node.runtime.onnx_graphs import OnnxGraphs, OnnxOptions, graph_info
+from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
+from levine_policy_node.runtime.onnx_session import OnnxOptions, graph_info
 from levine_policy_node.runtime.trust import Trust
 
 WEIGHTS = b"\x00" * 64

@@ -505,7 +505,7 @@ def test_what_does_not_fit_is_refused_in_one_line(make, case):
 def test_a_graph_of_a_decoder_may_have_weights_and_hash_of_its_own(make):
     described = hil_serl()
     described["graphs"]["grasp"] = {"file": "grasp.onnx"}
-    assert make(described, **hil_serl_graphs()).bundle.document.graphs.files["grasp"].file
+    assert make(described, **hil_serl_graphs()).bundle.document.graphs.pipelines["grasp"][0].file
 
 
 def test_an_input_of_a_decoder_is_no_observation(make):

@@ -26,7 +26,7 @@ from levine_policy_node.runtime.importers.tensors import (
     unknown_input,
     width,
 )
-from levine_policy_node.runtime.onnx_graphs import GraphInfo
+from levine_policy_node.runtime.onnx_session import GraphInfo
 
 OBS = "obs"
 ACTIONS = "actions"

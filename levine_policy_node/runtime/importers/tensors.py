@@ -17,7 +17,7 @@ from levine_policy_node.runtime.importers.draft import (
 )
 from levine_policy_node.runtime.importers.fields import refused
 from levine_policy_node.runtime.observation_schema import PolicyKind
-from levine_policy_node.runtime.onnx_graphs import TensorInfo
+from levine_policy_node.runtime.onnx_session import TensorInfo
 
 STATES = ("observation.state", "state", "qpos")
 ACTIONS = ("action", "actions", "action_chunk", "mu")
