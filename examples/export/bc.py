@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Behaviour cloning with a plain MLP: joints and goal to a chunk of joint targets.
+
+The form in which most labs clone: one vector of everything measured, normalised with the mean and
+deviation of the demonstrations, a few fully connected layers, a chunk of targets relative to the
+joints. Pomerleau, ALVINN (1989); Zhao et al., ACT (2023) for chunks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from export_common import (
+    SO101_JOINTS,
+    Oracle,
+    Recording,
+    begin_bundle,
+    export_graph,
+    finish_bundle,
+    record,
+    write_parity,
+    write_stats,
+)
+from torch import Tensor, nn
+
+RATE, ROWS = 10.0, 8
+_JOINTS = len(SO101_JOINTS)
+_SEED = 0
+
+_DOCUMENT = f"""
+format: policy_package
+version: "1.1"
+name: bc
+description: MLP, joints and a place for the hand to relative joint targets
+robot: so101
+rate: {RATE:g}
+graphs: {{step: policy.onnx}}
+observations:
+  obs:
+    terms:
+      - {{kind: state/joint/position, names: [{", ".join(SO101_JOINTS)}]}}
+      - {{kind: command/body/position}}
+    normalize: mean_std
+decoder: {{type: direct, output: action}}
+action:
+  normalize: mean_std
+  parts:
+    - kind: target/joint/position
+      names: [{", ".join(SO101_JOINTS)}]
+      mode: relative
+chunk: {{size: {ROWS}, execute: 2}}
+stats: stats.safetensors
+"""
+
+
+class Mlp(nn.Module):
+    """(B, 9) normalised joints and goal to (B, T, 6) normalised targets."""
+
+    def __init__(self, hidden: int = 64) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(_JOINTS + 3, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, ROWS * _JOINTS),
+        )
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """One pass."""
+        return self.layers(obs).reshape(-1, ROWS, _JOINTS)
+
+
+def reference(policy: Mlp, stats: dict[str, np.ndarray], seen: Recording) -> Oracle:
+    """What the training code answers: (N, T, 6) joint targets [rad]."""
+    answers: list[np.ndarray] = []
+    for position, goal in zip(seen.position, seen.goals["position"], strict=True):
+        obs = (np.concatenate([position, goal]) - stats["obs.mean"]) / stats["obs.std"]
+        with torch.no_grad():
+            rows = policy(torch.tensor(obs[None], dtype=torch.float32))[0].numpy()
+        answers.append(position + rows * stats["action.std"] + stats["action.mean"])
+    return Oracle(np.stack(answers), SO101_JOINTS)
+
+
+def main() -> None:
+    """Write the bundle and the oracle's answers."""
+    torch.manual_seed(_SEED)
+    policy = Mlp().eval()
+    stats = {
+        "obs.mean": np.array([0.1, -1.0, 0.7, 1.2, 1.7, 1.0, 0.2, 0.0, 0.1]),
+        "obs.std": np.array([0.4, 0.3, 0.3, 0.2, 0.2, 0.1, 0.05, 0.08, 0.05]),
+        "action.mean": np.zeros(_JOINTS),
+        "action.std": np.full(_JOINTS, 0.1),
+    }
+    # As the file has them: single precision.
+    stats = {name: value.astype(np.float32).astype(np.float64) for name, value in stats.items()}
+    folder = begin_bundle("bc")
+    export_graph(policy, {"obs": torch.zeros(1, _JOINTS + 3)}, ["action"], folder / "policy.onnx")
+    write_stats(folder, stats)
+    finish_bundle(folder, _DOCUMENT)
+    seen = record(RATE)
+    goals = np.array([0.2, -0.05, 0.12]) + np.linspace(0, 0.05, len(seen.position))[:, None]
+    seen = replace(seen, goals={"position": goals})
+    write_parity("bc", seen, reference(policy, stats, seen))
+
+
+if __name__ == "__main__":
+    main()
