@@ -35,6 +35,7 @@ class GraphOptions:
         recordings: Directory for episodes.
         simulate: Whether `sim_arm` stands in for the arm and its cameras.
         seed: Scene of the simulation.
+        task: What its episodes are about.
         split_runtime: Run camera ingest and executor as two processes.
         log_level: Level of every node.
         trust: What must vouch for the bundle: off, checksums or signature.
@@ -49,6 +50,7 @@ class GraphOptions:
     recordings: Path = Path("recordings")
     simulate: bool = False
     seed: int = 0
+    task: str = "pick_place"
     split_runtime: bool = False
     log_level: str = "info"
     trust: str = "checksums"
@@ -108,7 +110,8 @@ def build_graph(options: GraphOptions) -> tuple[Process, ...]:
     policy_parameter = {**robot_parameter, "policy": str(bundle.path), **_trust_parameters(trust)}
     processes: list[Process] = []
     if options.simulate:
-        processes.append(_process("sim_arm", {**robot_parameter, "seed": options.seed}, options))
+        scene = {"seed": options.seed, "task": options.task}
+        processes.append(_process("sim_arm", {**robot_parameter, **scene}, options))
     processes.append(_process("safety_supervisor", robot_parameter, options))
     if options.split_runtime:
         processes.append(_process("camera_ingest", policy_parameter, options))

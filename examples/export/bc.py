@@ -23,11 +23,13 @@ from export_common import (
     write_parity,
     write_stats,
 )
+from reach_samples import ReachSamples, reach_samples
 from torch import Tensor, nn
 
-RATE, ROWS = 10.0, 8
+RATE, ROWS = 10.0, 16
 _JOINTS = len(SO101_JOINTS)
 _SEED = 0
+_STEPS = 2000
 
 _DOCUMENT = f"""
 format: policy_package
@@ -41,7 +43,7 @@ observations:
   obs:
     terms:
       - {{kind: state/joint/position, names: [{", ".join(SO101_JOINTS)}]}}
-      - {{kind: command/body/position}}
+      - {{kind: command/body/position, frame: base_link}}
     normalize: mean_std
 decoder: {{type: direct, output: action}}
 action:
@@ -84,18 +86,40 @@ def reference(policy: Mlp, stats: dict[str, np.ndarray], seen: Recording) -> Ora
     return Oracle(np.stack(answers), SO101_JOINTS)
 
 
-def main() -> None:
-    """Write the bundle and the oracle's answers."""
+def train(samples: ReachSamples) -> tuple[Mlp, dict[str, np.ndarray]]:
+    """Fit the network to the expert's rows; statistics are those of the samples."""
     torch.manual_seed(_SEED)
-    policy = Mlp().eval()
+    obs = np.concatenate([samples.position, samples.goal], axis=1)
+    rows = samples.rows - samples.position[:, None]
     stats = {
-        "obs.mean": np.array([0.1, -1.0, 0.7, 1.2, 1.7, 1.0, 0.2, 0.0, 0.1]),
-        "obs.std": np.array([0.4, 0.3, 0.3, 0.2, 0.2, 0.1, 0.05, 0.08, 0.05]),
-        "action.mean": np.zeros(_JOINTS),
-        "action.std": np.full(_JOINTS, 0.1),
+        "obs.mean": obs.mean(0),
+        "obs.std": np.maximum(obs.std(0), 1e-2),
+        "action.mean": rows.mean((0, 1)),
+        "action.std": np.maximum(rows.std((0, 1)), 1e-2),
     }
     # As the file has them: single precision.
     stats = {name: value.astype(np.float32).astype(np.float64) for name, value in stats.items()}
+    x = torch.tensor((obs - stats["obs.mean"]) / stats["obs.std"], dtype=torch.float32)
+    y = (rows - stats["action.mean"]) / stats["action.std"]
+    y = torch.tensor(y, dtype=torch.float32)
+    policy = Mlp()
+    adam = torch.optim.Adam(policy.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, _STEPS)
+    for _ in range(_STEPS):
+        batch = torch.randint(len(x), (512,))
+        loss = nn.functional.smooth_l1_loss(policy(x[batch]), y[batch])
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        schedule.step()
+    print(f"bc: loss {loss.item():.4f} on {len(x)} samples")
+    return policy.eval(), stats
+
+
+def main() -> None:
+    """Train, then write the bundle and the oracle's answers."""
+    torch.set_num_threads(1)
+    policy, stats = train(reach_samples(1000, 16, rows=ROWS, seed=_SEED))
     folder = begin_bundle("bc")
     export_graph(policy, {"obs": torch.zeros(1, _JOINTS + 3)}, ["action"], folder / "policy.onnx")
     write_stats(folder, stats)

@@ -25,6 +25,7 @@ from levine_policy_node.core.success_rate import EpisodeResult
 from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.merge_choice import MergeChoice
 from levine_policy_node.sim.direct import Delay, run_direct
+from levine_policy_node.sim.tasks import Episodes
 
 REGRESSION = "so101_pick_place"
 FLOW = "so101_flow"
@@ -109,7 +110,7 @@ def _run(case: tuple[Way, float], *, seeds: range, robot: str) -> DelayResult:
         figures = run_direct(
             robot=robot,
             policy=_bundle(way, Path(folder)),
-            seeds=seeds,
+            episodes=Episodes(seeds),
             delay=Delay(delay_s, way.aligned),
             merge=MergeChoice(rule=way.rule, smoothing_s=way.smoothing_s),
             on_episode=lambda _, result: episodes.append(result),

@@ -24,11 +24,13 @@ from levine_policy_node.runtime.bundle import Bundle, load_bundle
 from levine_policy_node.runtime.bundle_trial import try_bundle
 from levine_policy_node.runtime.decoder_schema import DiffusionDecoder, FlowDecoder, OneDecoder
 from levine_policy_node.runtime.draft_file import write_draft
+from levine_policy_node.runtime.goal_schema import GoalTerm
 from levine_policy_node.runtime.image_schema import ImageSpec
 from levine_policy_node.runtime.observation_schema import (
     ActionTerm,
     GripperTerm,
     ImageObservation,
+    JointTerm,
     Term,
 )
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
@@ -156,6 +158,8 @@ def _observation_rows(bundle: Bundle) -> list[list[str]]:
             continue
         for term in vector.terms:
             quantity = term.kind.removeprefix("state/").replace("/", " ")
+            if isinstance(term, GoalTerm):
+                quantity = f"the goal [m] in {term.frame}"
             lines = textwrap.wrap(": ".join(filter(None, [quantity, _observed(term)])), 44)
             rows.append([name, lines[0], _number_form(vector, term) + past])
             rows += [["", line, ""] for line in lines[1:]]
@@ -186,7 +190,7 @@ def _number_form(spec: Any, term: Term) -> str:
     steps = [spec.normalize or "as measured"]
     if isinstance(term, GripperTerm):
         steps.append(f"{term.closed:g} closed .. {term.open:g} open")
-    elif term.scale != 1.0 or term.offset != 0.0:
+    elif isinstance(term, JointTerm) and (term.scale, term.offset) != (1.0, 0.0):
         steps.append("scaled")
     return ", ".join(steps)
 

@@ -17,6 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `levine eval`."""
     parser.add_argument("--policy", required=True, help="policy bundle: a shipped name or a path")
     parser.add_argument("--robot", default="sim_so101", help="robot file of the simulated arm")
+    parser.add_argument(
+        "--task",
+        choices=("pick_place", "reach"),
+        default="pick_place",
+        help="reach: bring the hand to the place on the topic 'goal'",
+    )
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1000, help="seed of the first episode")
     parser.add_argument(
@@ -64,6 +70,7 @@ def _through_ros(options: argparse.Namespace, seeds: range) -> dict[str, Any]:
         recordings=options.record or Path("recordings"),
         simulate=True,
         seed=options.seed,
+        task=options.task,
         log_level="warn",
         overrides={
             "policy_executor": {"merge": options.merge, "smoothing_s": options.smoothing_s}
@@ -79,11 +86,12 @@ def _through_ros(options: argparse.Namespace, seeds: range) -> dict[str, Any]:
 def _direct(options: argparse.Namespace, seeds: range) -> dict[str, Any]:
     from levine_policy_node.runtime.merge_choice import MergeChoice
     from levine_policy_node.sim.direct import Delay, run_direct
+    from levine_policy_node.sim.tasks import Episodes
 
     results = run_direct(
         robot=options.robot,
         policy=options.policy,
-        seeds=seeds,
+        episodes=Episodes(seeds, options.task),
         delay=Delay(options.latency_s),
         merge=MergeChoice(rule=options.merge, smoothing_s=options.smoothing_s),
         on_episode=EpisodeProgress(len(seeds)),

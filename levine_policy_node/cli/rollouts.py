@@ -14,7 +14,7 @@ from levine_policy_node.errors import LevineError
 from levine_policy_node.graph import GraphOptions, build_graph
 from levine_policy_node.processes import ProcessGroup
 from levine_policy_node.ros.rollout import Rollout, RolloutError
-from levine_policy_node.sim.tasks import PickPlaceTask
+from levine_policy_node.sim.tasks import TASKS
 
 OnEpisode = Callable[[int, EpisodeResult], None]
 OnReady = Callable[[Rollout], None]
@@ -95,7 +95,7 @@ def run_rollouts(
             if on_ready is not None:
                 on_ready(rollout)
             for index, seed in enumerate(seeds):
-                result = rollout.run_episode(seed, PickPlaceTask.horizon_s)
+                result = rollout.run_episode(seed, TASKS[options.task].horizon_s)
                 alive()
                 results.append(result)
                 on_episode(index, result)

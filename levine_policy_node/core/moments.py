@@ -85,6 +85,8 @@ class Moments:
             wanted_ns = max(now_ns - back * self._period_ns, self._began_ns)
             nearest = self._nearest(observation, wanted_ns)
             previous = self._action_before(wanted_ns)
+            if nearest.goal is None:  # what the streams remember has none
+                nearest = replace(nearest, goal=observation.goal)
             moments.append(Moment(nearest, step - back, previous, self._start))
         self._seen = [*self._seen, replace(observation, past=())][-self._steps :]
         return tuple(reversed(moments))

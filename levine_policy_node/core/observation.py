@@ -50,6 +50,19 @@ class JointSample:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Goal:
+    """A place for the hand.
+
+    Attributes:
+        frame: What `position` is in.
+        position: Shape (3,) [m].
+    """
+
+    frame: str
+    position: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Observation:
     """Joint state and images of one instant.
 
@@ -59,6 +72,7 @@ class Observation:
         images: RGB pixels (H, W, 3) by camera name.
         joint_velocities: Shape (J,) [rad/s], or None if the robot does not measure them.
         task: What is to be done, in words; "" if nobody has said.
+        goal: Where the hand is to be; None if nobody has said.
         past: What was measured before, oldest first, for a policy that sees it.
     """
 
@@ -67,4 +81,5 @@ class Observation:
     images: Mapping[str, Pixels] = field(default_factory=dict[str, Pixels])
     joint_velocities: FloatArray | None = None
     task: str = ""
+    goal: Goal | None = None
     past: tuple[Observation, ...] = ()

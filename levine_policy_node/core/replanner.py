@@ -9,7 +9,7 @@ from levine_policy_node.core.alignment import AlignmentLimits, StreamFault, alig
 from levine_policy_node.core.context import ContextNeeds, goal_images, past_observations
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.history import History
-from levine_policy_node.core.observation import JointSample, Observation
+from levine_policy_node.core.observation import Goal, JointSample, Observation
 from levine_policy_node.core.replan_rule import ReplanOptions, Requests, is_due, may_be_due
 from levine_policy_node.core.units import StampNs
 
@@ -46,6 +46,7 @@ class Replanner:
         self._options = options
         self._joints: History[JointSample] = History()
         self._task = ""
+        self._goal: Goal | None = None
         # Two values and not one, so that no thread overwrites what another has changed.
         self._last_ns: StampNs | None = None
         self._outstanding = False
@@ -55,14 +56,14 @@ class Replanner:
         capacity = _JOINT_HISTORY if self._needs.past_steps == 1 else _LONG_JOINT_HISTORY
         self._joints = self._joints.extended(sample, capacity)
 
-    def set_task(self, task: str) -> None:
-        """Note what is to be done, in words; it goes into every observation from now on."""
-        self._task = task
+    def tell(self, task: str, goal: Goal | None = None) -> None:
+        """Note what is to be done, in words and as a place; observations have it from now on."""
+        self._task, self._goal = task, goal
 
     def continue_from(self, other: Replanner) -> None:
-        """Know the joint states that another one has seen, and the task it was told."""
+        """Know the joint states that another one has seen, and the task and goal it was told."""
         self._joints = other._joints
-        self._task = other._task
+        self._task, self._goal = other._task, other._goal
 
     def restart(self) -> None:
         """Let the next observation be due at once, or as soon as the last one is answered."""
@@ -109,6 +110,7 @@ class Replanner:
             found,
             images={**found.images, **goals},
             task=self._task,
+            goal=self._goal,
             past=past_observations(found.stamp_ns, needs, frames, self._joints, gap_s),
         )
 

@@ -77,7 +77,7 @@ class PolicyExecutor(SwapHost):
         self._planning = threading.Lock()
         self._placing = threading.Lock()
         self.cameras: tuple[str, ...] = ()
-        self._reads_task = False
+        self._reads_task = self._reads_goal = False
 
     def setup(self) -> None:
         """Load the robot file and the policy, then create everything that uses them."""
@@ -128,6 +128,7 @@ class PolicyExecutor(SwapHost):
         # Subscribed to by the thread that spins.
         self.cameras = tuple(dict.fromkeys((*self.cameras, *slot.bundle.cameras)))
         self._reads_task |= bundle.document.reads_task
+        self._reads_goal |= bundle.document.goal_frame is not None
         return slot
 
     def _verify(self, name: str) -> Bundle:
@@ -188,8 +189,7 @@ class PolicyExecutor(SwapHost):
         self._requests.restore()
         if not self._embedded:
             self._ports.read(self.cameras, self._store)
-        if self._reads_task:
-            self._ports.hear_task()
+        self._ports.hear(task=self._reads_task, goal=self._reads_goal)
         self._offer_switch(seam=False)
         with self._placing:
             starves = self._slot.placer.starves(ros_now(self))
@@ -211,7 +211,7 @@ class PolicyExecutor(SwapHost):
     def _observe(self) -> None:
         now_ns = ros_now(self)
         slot = self._slot
-        slot.replanner.set_task(self._ports.task)
+        slot.replanner.tell(self._ports.task, self._ports.goal)
         found = slot.replanner.observe(now_ns, slot.placer.ends_ns)
         if isinstance(found, StreamFault):
             self._logs.unobserved(found)

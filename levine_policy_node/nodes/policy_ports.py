@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PointStamped
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from sensor_msgs.msg import JointState
@@ -14,10 +15,12 @@ from std_msgs.msg import String, UInt64
 from trajectory_msgs.msg import JointTrajectory
 
 from levine_policy_node.core.frame_store import FrameStore
+from levine_policy_node.core.observation import Goal
 from levine_policy_node.robot import Robot
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.camera_topics import CameraTopics, camera_topic
 from levine_policy_node.ros.managed_node import ManagedNode
+from levine_policy_node.ros.messages import goal_from_msg
 
 
 class PolicyPorts:
@@ -29,6 +32,7 @@ class PolicyPorts:
         heartbeat: `policy/heartbeat`.
         diagnostics: `/diagnostics`.
         task: What `task` said last; "" if it is not listened to, or has said nothing.
+        goal: What `goal` said last, likewise; None for nothing.
     """
 
     def __init__(self, node: ManagedNode, robot: Robot) -> None:
@@ -36,8 +40,9 @@ class PolicyPorts:
         self._robot = robot
         self._release: list[Callable[[], object]] = []
         self._cameras: set[str] = set()
-        self._hears_task = False
+        self._hears_task = self._hears_goal = False
         self.task = ""
+        self.goal: Goal | None = None
         self.chunks = self._publisher(JointTrajectory, "policy/action_chunk", qos.COMMAND)
         self.raw = self._publisher(JointTrajectory, "policy/raw_chunk", qos.COMMAND)
         self.heartbeat = self._publisher(UInt64, "policy/heartbeat", qos.HEARTBEAT)
@@ -77,13 +82,21 @@ class PolicyPorts:
             self._release.append(CameraTopics(self._node, topics, store).close)
             self._cameras.update(new)
 
-    def hear_task(self) -> None:
-        """Subscribe to `task` if it is not subscribed to yet."""
-        if self._hears_task:
-            return
-        self._hears_task = True
-        heard = self._node.create_subscription(String, "task", self._on_task, qos.TASK)
+    def hear(self, *, task: bool, goal: bool) -> None:
+        """Subscribe to `task` and `goal` where that is wanted and not done yet."""
+        if task and not self._hears_task:
+            self._hears_task = True
+            self._subscribed(String, "task", self._on_task)
+        if goal and not self._hears_goal:
+            self._hears_goal = True
+            self._subscribed(PointStamped, "goal", self._on_goal)
+
+    def _subscribed(self, kind: Any, topic: str, callback: Callable[[Any], None]) -> None:
+        heard = self._node.create_subscription(kind, topic, callback, qos.TASK)
         self._release.append(lambda: self._node.destroy_subscription(heard))
+
+    def _on_goal(self, message: PointStamped) -> None:
+        self.goal = goal_from_msg(message)
 
     def _on_task(self, message: String) -> None:
         self.task = message.data
@@ -93,7 +106,7 @@ class PolicyPorts:
         while self._release:
             self._release.pop()()
         self._cameras.clear()
-        self._hears_task = False
+        self._hears_task = self._hears_goal = False
 
     def _publisher(self, kind: Any, topic: str, profile: Any) -> Any:
         publisher = self._node.create_lifecycle_publisher(kind, topic, profile)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PointStamped
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, String
@@ -34,6 +35,7 @@ from levine_policy_node.ros.entrypoint import run
 from levine_policy_node.ros.messages import (
     MessageError,
     duration_from_msg,
+    goal_to_msg,
     image_to_msg,
     timeline_from_msg,
 )
@@ -44,6 +46,7 @@ from levine_policy_node.sim.controller_trajectory import TrajectoryCommand, Traj
 from levine_policy_node.sim.limit_checks import check_trajectory
 from levine_policy_node.sim.plant import Plant, PlantOptions, hard_limits
 from levine_policy_node.sim.scene import ImageArray, prepare_gl
+from levine_policy_node.sim.tasks import make_task
 
 _EPISODE_PERIOD_NS = nanoseconds(0.1)
 
@@ -69,6 +72,7 @@ class SimArm(Node):
             PlantOptions(period_ns, p.actuation_delay_s, arm),
             p.seed,
             ros_now(self),
+            make_task(p.task),
         )
         self._cameras = CameraThread(
             cameras,
@@ -112,6 +116,14 @@ class SimArm(Node):
         }
         self._descriptions = self.create_publisher(String, "robot_description", qos.DESCRIPTION)
         self._descriptions.publish(String(data=description))
+        self._goals = self.create_publisher(PointStamped, "goal", qos.TASK)
+        self._tell_goal()
+
+    def _tell_goal(self) -> None:
+        """Say where the hand is to be, if the task has such a place."""
+        goal = self._plant.task.goal
+        if goal is not None:
+            self._goals.publish(goal_to_msg(goal, ros_now(self)))
 
     def _make_inputs(self) -> None:
         name = self._robot.controller.name
@@ -194,6 +206,7 @@ class SimArm(Node):
             self._episode_due_ns = 0
             # Whatever is stamped later shows the new episode.
             reset = {"seed": seed, "stamp_ns": self._last_tick_ns}
+        self._tell_goal()
         response.success, response.message = True, json.dumps(reset)
         return response
 

@@ -18,6 +18,7 @@ from levine_policy_node.sim.joint_trajectory_controller import (
 )
 from levine_policy_node.sim.plant import Controller, check_joints
 from levine_policy_node.sim.scene import CAMERA_NAMES, VIEW_CAMERA
+from levine_policy_node.sim.tasks import TASKS
 from levine_policy_node.urdf import find_urdf
 
 _CONTROLLERS = ("joint_trajectory", "forward_command")
@@ -45,6 +46,7 @@ class SimArmParameters:
     allow_trajectory_replacement: bool = parameter(
         "joint_trajectory_controller's parameter of this name; only master has it", default=True
     )
+    task: str = parameter("What episodes are about: pick_place or reach", default="pick_place")
     seed: int = parameter("Seed of the next sim/reset", low=0, default=0, dynamic=True)
     actuation_delay_s: float = parameter(
         "Time until a setpoint reaches the servo [s]", low=0.0, high=1.0, default=0.0
@@ -80,6 +82,8 @@ class SimArmParameters:
         if self.semantics not in SEMANTICS:
             known = ", ".join(SEMANTICS)
             raise ValueError(f"semantics: '{self.semantics}' is not one of {known}")
+        if self.task not in TASKS:
+            raise ValueError(f"task: '{self.task}' is not one of {', '.join(TASKS)}")
 
 
 def make_controller(robot: Robot, parameters: SimArmParameters, period_ns: int) -> Controller:

@@ -8,12 +8,13 @@ from typing import cast
 
 import numpy as np
 from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import PointStamped
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from levine_policy_node.core.action_chunk import ActionChunk
-from levine_policy_node.core.observation import JointSample
+from levine_policy_node.core.observation import Goal, JointSample
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.trajectory_message import TrajectoryFields, read_trajectory
 from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs, nanoseconds
@@ -186,6 +187,21 @@ def action_chunk_to_msg(chunk: ActionChunk) -> JointTrajectory:
         for i, row in enumerate(chunk.positions)
     ]
     return message
+
+
+def goal_to_msg(goal: Goal, stamp_ns: StampNs) -> PointStamped:
+    """Build the message of the topic `goal`."""
+    message = PointStamped()
+    message.header.stamp = stamp_to_msg(stamp_ns)
+    message.header.frame_id = goal.frame
+    message.point.x, message.point.y, message.point.z = goal.position.tolist()
+    return message
+
+
+def goal_from_msg(message: PointStamped) -> Goal:
+    """Read the message of the topic `goal`."""
+    place = message.point
+    return Goal(message.header.frame_id, np.array([place.x, place.y, place.z]))
 
 
 def image_to_msg(pixels: np.ndarray, stamp_ns: StampNs, frame_id: str) -> Image:

@@ -18,6 +18,7 @@ from levine_policy_node.runtime.action_schema import ActionSpec, GripperPart
 from levine_policy_node.runtime.body_schema import BodyTarget, BodyTerm
 from levine_policy_node.runtime.decoder_rules import check_decoders
 from levine_policy_node.runtime.decoder_schema import DecoderSpec, FlowDecoder, OneDecoder
+from levine_policy_node.runtime.goal_schema import GoalTerm
 from levine_policy_node.runtime.graph_schema import FileName, Graphs, RtcSpec, Sha256, TensorName
 from levine_policy_node.runtime.image_schema import Positive
 from levine_policy_node.runtime.language_schema import EmbeddingObservation, LanguageObservation
@@ -175,6 +176,12 @@ class BundleDocument(Strict):
             isinstance(spec, (LanguageObservation, EmbeddingObservation))
             for spec in self.observations.values()
         )
+
+    @property
+    def goal_frame(self) -> str | None:
+        """Frame of the place that the policy is told; None if it is told none."""
+        terms = (term for spec in self.vectors.values() for term in spec.terms)
+        return next((term.frame for term in terms if isinstance(term, GoalTerm)), None)
 
     @property
     def observed_joints(self) -> tuple[str, ...]:

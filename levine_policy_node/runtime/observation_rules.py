@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from levine_policy_node.runtime.body_schema import BodyTerm
+from levine_policy_node.runtime.goal_schema import GoalTerm
 from levine_policy_node.runtime.history_schema import HistorySpec
 from levine_policy_node.runtime.language_schema import LanguageObservation
 from levine_policy_node.runtime.observation_schema import (
@@ -41,6 +42,8 @@ def _term_width(term: Term, columns: int) -> int:
         return columns
     if isinstance(term, BodyTerm):
         return term.width
+    if isinstance(term, GoalTerm):
+        return term.dim
     return 1 if isinstance(term, GripperTerm) else len(term.names)
 
 

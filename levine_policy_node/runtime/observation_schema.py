@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from levine_policy_node.runtime.body_schema import BODY_KINDS, BodyTerm
 from levine_policy_node.runtime.column_schema import Numbers, check_numbers
+from levine_policy_node.runtime.goal_schema import GoalTerm
 from levine_policy_node.runtime.history_schema import History
 from levine_policy_node.runtime.image_schema import ImageSpec, Positive
 from levine_policy_node.runtime.language_schema import EmbeddingObservation, LanguageObservation
@@ -97,7 +98,7 @@ class ActionTerm(Strict):
         return ()
 
 
-Term = JointTerm | GripperTerm | BodyTerm | ActionTerm
+Term = JointTerm | GripperTerm | BodyTerm | GoalTerm | ActionTerm
 
 
 class _VectorInput(Strict):
@@ -151,6 +152,15 @@ class BodyObservation(BodyTerm, _VectorInput):
         return (self,)
 
 
+class GoalObservation(GoalTerm, _VectorInput):
+    """A graph input made of a goal."""
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The one term."""
+        return (self,)
+
+
 class ActionObservation(ActionTerm, _VectorInput):
     """A graph input made of the last actions.
 
@@ -183,7 +193,9 @@ class TermsObservation(_VectorInput):
     ]
 
 
-VectorObservation = JointObservation | GripperObservation | BodyObservation | ActionObservation
+VectorObservation = (
+    JointObservation | GripperObservation | BodyObservation | GoalObservation | ActionObservation
+)
 
 
 class ImageObservation(Strict):
@@ -285,6 +297,7 @@ ObservationSpec = Annotated[
     | Annotated[JointObservation, Tag("state/joint/velocity")]
     | Annotated[GripperObservation, Tag("state/gripper/position")]
     | Annotated[BodyObservation, Tag("body")]
+    | Annotated[GoalObservation, Tag("command/body/position")]
     | Annotated[ActionObservation, Tag("feedback/action")]
     | Annotated[ImageObservation, Tag("sensor/image")]
     | Annotated[ImageObservation, Tag("command/image")]
@@ -300,7 +313,7 @@ ObservationSpec = Annotated[
         custom_error_message=(
             "give 'terms' or a 'kind' this version supports: state/joint/(position|velocity), "
             f"{_together(BODY_KINDS)}, state/gripper/position, feedback/action, "
-            "sensor/image, command/(image|language|embedding), policy/return_to_go, "
+            "sensor/image, command/(body/position|image|language|embedding), policy/return_to_go, "
             f"policy/timestep, {_together(POLICY_KINDS)}"
         ),
     ),

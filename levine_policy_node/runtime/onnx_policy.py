@@ -10,7 +10,7 @@ from levine_policy_node.core.action_prefix import ActionPrefix
 from levine_policy_node.core.decoders.noise import Noise
 from levine_policy_node.core.integration import integrated
 from levine_policy_node.core.moments import Moments
-from levine_policy_node.core.observation import Observation
+from levine_policy_node.core.observation import Goal, Observation
 from levine_policy_node.core.rtc import NetworkPrefix
 from levine_policy_node.core.units import StampNs, nanoseconds
 from levine_policy_node.errors import (
@@ -134,7 +134,7 @@ class OnnxPolicy:
     def _warm_up(self) -> None:
         """Run on plausible inputs: first runs are slow, and a broken graph shows here."""
         rng = np.random.default_rng(0)
-        limits = self._robot.limits()
+        limits, frame = self._robot.limits(), self.bundle.document.goal_frame
         for run in range(_WARM_UP_RUNS):
             observation = Observation(
                 stamp_ns=StampNs(run * nanoseconds(1.0 / self.bundle.document.rate)),
@@ -146,6 +146,7 @@ class OnnxPolicy:
                 },
                 joint_velocities=rng.uniform(-0.1, 0.1, len(limits.names)) * limits.velocity,
                 task=self._more.warm_up_task,
+                goal=None if frame is None else Goal(frame, rng.uniform(0.0, 0.5, 3)),
             )
             prefix = None
             if run > 0 and self.bundle.document.rtc is not None:

@@ -14,6 +14,8 @@ from levine_policy_node.core.units import FloatArray
 from levine_policy_node.errors import ObservationError
 from levine_policy_node.runtime.body_schema import BodyTerm
 from levine_policy_node.runtime.column_schema import Numbers
+from levine_policy_node.runtime.goal_place import GoalPlace
+from levine_policy_node.runtime.goal_schema import GoalTerm
 from levine_policy_node.runtime.hand_kinematics import HandKinematics
 from levine_policy_node.runtime.hand_terms import HandTerm
 from levine_policy_node.runtime.observation_schema import (
@@ -51,7 +53,7 @@ class LastAction:
         return moment.previous
 
 
-VectorTerm = JointNumbers | HandTerm | LastAction
+VectorTerm = JointNumbers | HandTerm | GoalPlace | LastAction
 
 
 def vector_term(
@@ -70,6 +72,8 @@ def vector_term(
     """
     if isinstance(term, ActionTerm):
         return LastAction()
+    if isinstance(term, GoalTerm):
+        return GoalPlace(term.frame)
     if isinstance(term, BodyTerm):
         return _hand_term(term, hand)
     names = term.names

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from levine_policy_node.core.timeline import JointPoint, quintic_coefficients
-from levine_policy_node.core.units import FloatArray, StampNs, seconds
+from levine_policy_node.core.timeline import JointPoint, Timeline, quintic_coefficients
+from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs, nanoseconds, seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +180,17 @@ def _interpolate(
         (order * powers[:5]) @ c[1:],
         (order[:4] * order[1:] * powers[:4]) @ c[2:],
     )
+
+
+def command_of(window: Timeline[SteadyNs]) -> TrajectoryCommand:
+    """The window as the message a controller would get."""
+    points = tuple(
+        TrajectoryPoint(
+            nanoseconds(float(window.times_s[k])),
+            window.positions[k],
+            window.velocities[k],
+            window.accelerations[k],
+        )
+        for k in range(len(window.times_s))
+    )
+    return TrajectoryCommand(window.joint_names, StampNs(int(window.start_ns)), points)

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.modes import Event, Mode
 from levine_policy_node.core.observation import Observation
@@ -37,14 +35,15 @@ from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.merge_choice import MergeChoice, merge_options, prefix_options
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 from levine_policy_node.runtime.replan_choice import ReplanChoice, replan_options
-from levine_policy_node.sim.controller_trajectory import TrajectoryCommand, TrajectoryPoint
+from levine_policy_node.sim.arm import JointReading
+from levine_policy_node.sim.controller_trajectory import command_of
 from levine_policy_node.sim.joint_trajectory_controller import (
     JointTrajectoryController,
     TrajectoryControllerOptions,
 )
 from levine_policy_node.sim.plant import Plant, PlantOptions, hard_limits
 from levine_policy_node.sim.scene import CameraRenderer
-from levine_policy_node.sim.tasks import PickPlaceTask
+from levine_policy_node.sim.tasks import Episodes, make_task
 
 _TICK_NS = nanoseconds(0.01)
 _START = StampNs(NS_PER_S)
@@ -70,7 +69,7 @@ def run_direct(
     *,
     robot: str,
     policy: str,
-    seeds: range,
+    episodes: Episodes,
     delay: Delay,
     merge: MergeChoice,
     on_episode: Callable[[int, EpisodeResult], None],
@@ -80,7 +79,7 @@ def run_direct(
     Args:
         robot: Robot file of the simulated arm.
         policy: Bundle.
-        seeds: One episode each.
+        episodes: Seeds and task.
         delay: From capture to the merged chunk.
         merge: How chunks are merged, where that is not left to the bundle.
         on_episode: Called with (index, result) after each episode.
@@ -89,10 +88,10 @@ def run_direct(
         ConfigError: If robot and policy do not fit.
     """
     loaded = load_robot(robot)
-    cell = DirectCell(loaded, OnnxPolicy(load_bundle(policy), loaded), delay, merge)
+    cell = DirectCell(loaded, OnnxPolicy(load_bundle(policy), loaded), delay, merge, episodes.task)
     try:
         results: list[EpisodeResult] = []
-        for index, seed in enumerate(seeds):
+        for index, seed in enumerate(episodes.seeds):
             results.append(cell.run_episode(seed))
             on_episode(index, results[-1])
         return {**summarise(results), **cell.measured()}
@@ -111,7 +110,14 @@ class _Pending:
 class DirectCell:
     """A robot cell on a simulated clock."""
 
-    def __init__(self, robot: Robot, policy: OnnxPolicy, delay: Delay, merge: MergeChoice) -> None:
+    def __init__(
+        self,
+        robot: Robot,
+        policy: OnnxPolicy,
+        delay: Delay,
+        merge: MergeChoice,
+        task: str = "pick_place",
+    ) -> None:
         self._policy = policy
         self._delay = delay
         # Frames are rendered when they are wanted, so none comes a little early.
@@ -132,6 +138,7 @@ class DirectCell:
             PlantOptions(_TICK_NS),
             0,
             self._now,
+            make_task(task),
         )
         self._renderers = {
             name: CameraRenderer(height=camera.height, width=camera.width)
@@ -190,7 +197,7 @@ class DirectCell:
 
     def _over(self, begun_s: float) -> bool:
         episode = self._plant.episode
-        late = episode.time_s - begun_s > PickPlaceTask.horizon_s
+        late = episode.time_s - begun_s > self._plant.task.horizon_s
         return episode.success or episode.failed or late
 
     def _engage(self) -> str:
@@ -209,8 +216,8 @@ class DirectCell:
         """One control period: observe and infer if due, decide, send, let the arm move."""
         now = self._now
         reading = self._plant.read()
-        self._infer_if_due(reading.position)
-        self._remember(reading.position)
+        self._infer_if_due(reading)
+        self._remember(reading)
         steady = SteadyNs(int(now))
         inputs = Inputs(
             ros_offset_ns=0,
@@ -223,17 +230,17 @@ class DirectCell:
             self._occurrences.append("starved: the timeline ended before a new chunk came")
         self._state, decision = step(self._state, steady, inputs, self._options)
         if decision.window is not None:
-            self._plant.receive_trajectory(_command(decision.window), now, steady)
+            self._plant.receive_trajectory(command_of(decision.window), now, steady)
         self._plant.step(now, reading)
         self._now = StampNs(now + _TICK_NS)
         return decision
 
-    def _infer_if_due(self, position: np.ndarray) -> None:
+    def _infer_if_due(self, reading: JointReading) -> None:
         requests = Requests(self._observed_ns, outstanding=self._pending is not None)
         if not is_due(requests, self._now, self._now, self._placer.ends_ns, self._replan):
             return
         self._observed_ns = self._now
-        seen = self._observation(position, self._renderers)
+        seen = self._observation(reading, self._renderers)
         observation = replace(seen, past=self._past)
         self._past = (*self._past, seen)[-self._needs.past_steps :]
         prefix = self._placer.prefix(observation.stamp_ns)
@@ -245,18 +252,24 @@ class DirectCell:
             chunk = replace(chunk, observed_ns=due_ns)
         self._pending = _Pending(due_ns, chunk)
 
-    def _remember(self, position: np.ndarray) -> None:
+    def _remember(self, reading: JointReading) -> None:
         """Note what a policy with a memory sees between inferences, a period apart."""
         steps, period_ns = self._needs.past_steps, nanoseconds(self._needs.period_s)
         due = not self._past or self._now - self._past[-1].stamp_ns >= period_ns
         if steps > 1 and due:
-            seen = self._observation(position, self._needs.past_cameras)
+            seen = self._observation(reading, self._needs.past_cameras)
             self._past = (*self._past, seen)[-steps:]
 
-    def _observation(self, position: np.ndarray, cameras: Iterable[str]) -> Observation:
+    def _observation(self, reading: JointReading, cameras: Iterable[str]) -> Observation:
         scene = self._plant.scene_state()
         images = {name: self._renderers[name].render(name, scene) for name in cameras}
-        return Observation(stamp_ns=self._now, joint_positions=position.copy(), images=images)
+        return Observation(
+            stamp_ns=self._now,
+            joint_positions=reading.position,
+            images=images,
+            joint_velocities=reading.velocity,
+            goal=self._plant.task.goal,
+        )
 
     def _tell_rtc(self) -> None:
         """Note when real-time chunking begins not to get, or keep, its delay."""
@@ -275,17 +288,3 @@ class DirectCell:
         )
         self._tell_rtc()
         return () if merged is None else (merged.timeline,)
-
-
-def _command(window: Timeline[SteadyNs]) -> TrajectoryCommand:
-    """The window as the message a controller would get."""
-    points = tuple(
-        TrajectoryPoint(
-            nanoseconds(float(window.times_s[k])),
-            window.positions[k],
-            window.velocities[k],
-            window.accelerations[k],
-        )
-        for k in range(len(window.times_s))
-    )
-    return TrajectoryCommand(window.joint_names, StampNs(int(window.start_ns)), points)

@@ -76,7 +76,7 @@ class Expert:
         the arm is, whatever its speed.
         """
         self.begin(JointPoint.at_rest(position))
-        speed = _wanted_speed(self._goal() - position, self._limits)
+        speed = wanted_speed(self._goal() - position, self._limits)
         self._point = JointPoint(np.array(position), speed, np.zeros_like(speed))
         return self._point
 
@@ -152,7 +152,7 @@ def advance(point: JointPoint, goal: FloatArray, limits: MotionLimits) -> JointP
     """
     dt, ahead = PERIOD_S, _LOOKAHEAD * PERIOD_S
     p, v, a = point.position, point.velocity, point.acceleration
-    speed = _wanted_speed(goal - (p + ahead * v + 0.5 * ahead**2 * a), limits)
+    speed = wanted_speed(goal - (p + ahead * v + 0.5 * ahead**2 * a), limits)
     wanted = (speed - (v + ahead * a)) / _LAG_S
     wanted = np.clip(wanted, -limits.acceleration, limits.acceleration)
     jerk = np.clip((wanted - a) / dt, -limits.jerk, limits.jerk)
@@ -163,7 +163,7 @@ def advance(point: JointPoint, goal: FloatArray, limits: MotionLimits) -> JointP
     )
 
 
-def _wanted_speed(error: FloatArray, limits: MotionLimits) -> FloatArray:
+def wanted_speed(error: FloatArray, limits: MotionLimits) -> FloatArray:
     """Speed towards a goal `error` (6,) [rad] away: linear near it, constant braking further."""
     far = np.abs(error)
     speed = np.minimum(_GAIN * far, np.sqrt(2.0 * _BRAKING * far))

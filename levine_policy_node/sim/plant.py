@@ -23,7 +23,7 @@ from levine_policy_node.sim.joint_trajectory_controller import JointTrajectoryCo
 from levine_policy_node.sim.limit_checks import SetpointCheck
 from levine_policy_node.sim.monitor import CommandMonitor
 from levine_policy_node.sim.scene import JOINT_NAMES
-from levine_policy_node.sim.tasks import PickPlaceTask
+from levine_policy_node.sim.tasks import PickPlaceTask, Task
 
 Controller = JointTrajectoryController | ForwardCommandController
 
@@ -83,6 +83,7 @@ class Plant:
         options: PlantOptions,
         seed: int,
         now_ns: StampNs,
+        task: Task | None = None,
     ) -> None:
         """Build the arm and start an episode.
 
@@ -92,6 +93,7 @@ class Plant:
             options: See `PlantOptions`.
             seed: Of the first episode.
             now_ns: Time of the first cycle on the ROS clock.
+            task: What episodes are about; pick and place unless given.
 
         Raises:
             SystemDependencyError: If MuJoCo is not installed.
@@ -100,7 +102,7 @@ class Plant:
         self.monitor = CommandMonitor()
         self._options = options
         self._arm = SimArm(options.arm)
-        self._task = PickPlaceTask()
+        self.task: Task = task or PickPlaceTask()
         names = controller.joint_names
         self._to_arm = [names.index(name) for name in JOINT_NAMES]
         self._from_arm = [JOINT_NAMES.index(name) for name in names]
@@ -113,7 +115,7 @@ class Plant:
 
     def reset(self, seed: int, now_ns: StampNs) -> None:
         """Start an episode from `seed`: the arm jumps to its start and the controller holds."""
-        self._task.reset(self._arm, seed)
+        self.task.reset(self._arm, seed)
         self.episode = Episode(seed, 0.0)
         self._begin_s = self._arm.time_s
         start = self._arm.setpoint[self._from_arm]
@@ -209,8 +211,8 @@ class Plant:
     def _judge(self) -> None:
         success, failed = self.episode.success, self.episode.failed
         if not success and not failed:
-            success = self._task.succeeded(self._arm)
-            failed = not success and self._task.failed(self._arm)
+            success = self.task.succeeded(self._arm)
+            failed = not success and self.task.failed(self._arm)
         time_s = self._arm.time_s - self._begin_s
         self.episode = Episode(self.episode.seed, time_s, success, failed)
 

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The task: pick up the cube and drop it into the bin."""
+"""The tasks: pick up the cube and drop it into the bin, or bring the hand to a place."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol
+
 import numpy as np
 
+from levine_policy_node.core.observation import Goal
 from levine_policy_node.core.units import FloatArray
+from levine_policy_node.errors import UnknownNameError
 from levine_policy_node.sim.arm import HOME_POSITION, SimArm
+from levine_policy_node.sim.kinematics import ArmKinematics
 from levine_policy_node.sim.scene import JOINT_NAMES
+
+BASE_FRAME = "base_link"
+"""What goals are in; the simulation's own frame."""
 
 BIN_CENTRE = np.array([0.17, 0.16])
 """Centre of the bin on the table (2,) [m], as in assets/scene.xml."""
@@ -24,6 +33,37 @@ _SETTLE_S = 0.1
 _RELEASED_GRIPPER = 0.55
 _GRIPPER = JOINT_NAMES.index("gripper")
 
+_GOAL_LOW, _GOAL_HIGH = np.array([0.15, -0.15, 0.08]), np.array([0.27, 0.15, 0.18])
+_REACHED_M, _FURTHER_M = 0.02, 0.06
+_AT_REST_RAD_S = 0.1
+_OUT_OF_THE_WAY = np.array([0.0, -0.35, 0.0175])
+
+
+class Task(Protocol):
+    """Seeded start states and the verdict; reads the simulation's ground truth."""
+
+    @property
+    def horizon_s(self) -> float:
+        """Time for an episode, from when the arm may move [s]; callers keep it."""
+        ...
+
+    @property
+    def goal(self) -> Goal | None:
+        """What a policy is told; None if the scene says all."""
+        ...
+
+    def reset(self, arm: SimArm, seed: int) -> None:
+        """Start an episode from `seed`."""
+        ...
+
+    def succeeded(self, arm: SimArm) -> bool:
+        """Whether the task is done."""
+        ...
+
+    def failed(self, arm: SimArm) -> bool:
+        """Whether the episode cannot be won any more."""
+        ...
+
 
 class PickPlaceTask:
     """Seeded start states and the verdict; reads the simulation's ground truth.
@@ -33,15 +73,14 @@ class PickPlaceTask:
     """
 
     horizon_s = 15.0
+    goal: Goal | None = None
 
     def reset(self, arm: SimArm, seed: int) -> None:
         """Start an episode: cube somewhere on the table, arm near home, all from `seed`."""
         rng = np.random.default_rng(seed)
         place = rng.uniform(_CUBE_LOW, _CUBE_HIGH)
         yaw = float(rng.uniform(-_CUBE_YAW, _CUBE_YAW))
-        start = np.array(HOME_POSITION)
-        start[:_GRIPPER] += rng.uniform(-_HOME_NOISE, _HOME_NOISE, _GRIPPER)
-        arm.reset(seed, start)
+        arm.reset(seed, _near_home(rng))
         arm.place_object("cube", np.array([*place, CUBE_HALF_SIZE]), yaw)
         arm.advance(_SETTLE_S)
 
@@ -53,6 +92,84 @@ class PickPlaceTask:
         """Whether the episode cannot be won any more: the cube is out of reach."""
         x, y, _ = cube_position(arm)
         return bool(x < 0.12 or x > 0.33 or abs(y) > 0.25)
+
+
+class ReachTask:
+    """Bring the point between the jaws to a place in the air, and rest there.
+
+    Attributes:
+        horizon_s: See `Task`.
+        goal: The place of the episode.
+    """
+
+    horizon_s = 4.0
+
+    def __init__(self) -> None:
+        self._kinematics = ArmKinematics()
+        self.goal: Goal | None = None
+
+    def reset(self, arm: SimArm, seed: int) -> None:
+        """Start an episode: a place above the table, arm near home, all from `seed`."""
+        rng = np.random.default_rng(seed)
+        home = self._kinematics.grasp_point(np.array(HOME_POSITION))
+        place = home
+        while np.linalg.norm(place - home) < _FURTHER_M:
+            place = rng.uniform(_GOAL_LOW, _GOAL_HIGH)
+        self.goal = Goal(BASE_FRAME, place)
+        arm.reset(seed, _near_home(rng))
+        arm.place_object("cube", _OUT_OF_THE_WAY, 0.0)
+        arm.advance(_SETTLE_S)
+
+    def succeeded(self, arm: SimArm) -> bool:
+        """Whether the hand is within 2 cm of the place and nearly at rest."""
+        if self.goal is None:
+            return False
+        reading = arm.joint_reading()
+        apart = self._kinematics.grasp_point(reading.position) - self.goal.position
+        slow = bool(np.max(np.abs(reading.velocity)) < _AT_REST_RAD_S)
+        return slow and bool(np.linalg.norm(apart) < _REACHED_M)
+
+    def failed(self, arm: SimArm) -> bool:
+        """Nothing is ever lost."""
+        del arm
+        return False
+
+
+TASKS: dict[str, type[PickPlaceTask | ReachTask]] = {
+    "pick_place": PickPlaceTask,
+    "reach": ReachTask,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Episodes:
+    """Which episodes to run.
+
+    Attributes:
+        seeds: One episode each.
+        task: Name of the task.
+    """
+
+    seeds: range
+    task: str = "pick_place"
+
+
+def make_task(name: str) -> Task:
+    """A task by its name.
+
+    Raises:
+        UnknownNameError: If there is no such task.
+    """
+    if name not in TASKS:
+        raise UnknownNameError("simulation", "task", name, TASKS)
+    return TASKS[name]()
+
+
+def _near_home(rng: np.random.Generator) -> FloatArray:
+    """A start position (6,) [rad]."""
+    start = np.array(HOME_POSITION)
+    start[:_GRIPPER] += rng.uniform(-_HOME_NOISE, _HOME_NOISE, _GRIPPER)
+    return start
 
 
 def cube_position(arm: SimArm) -> FloatArray:

@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from levine_policy_node.runtime.merge_choice import MergeChoice
 from levine_policy_node.sim.direct import Delay, run_direct
-from levine_policy_node.sim.tasks import PickPlaceTask
+from levine_policy_node.sim.tasks import Episodes, PickPlaceTask
 
 STATE = {"kind": "state/joint/position", "names": list(JOINTS)}
 
@@ -26,7 +26,7 @@ def run(tmp_path, monkeypatch):
         return run_direct(
             robot="sim_so101",
             policy=str(write_bundle(tmp_path / "bundle", described, graph, files)),
-            seeds=range(1),
+            episodes=Episodes(range(1)),
             delay=Delay(latency_s),
             merge=MergeChoice(rule=rule),
             on_episode=lambda index, result: None,
@@ -68,7 +68,7 @@ def test_a_policy_with_a_memory_sees_every_row_between_inferences(tmp_path, monk
     results = run_direct(
         robot="sim_so101",
         policy=str(bundle),
-        seeds=range(1),
+        episodes=Episodes(range(1)),
         delay=Delay(0.0),
         merge=MergeChoice(),
         on_episode=lambda index, result: None,

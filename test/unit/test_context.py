@@ -102,7 +102,7 @@ def test_a_goal_may_be_missing():
 
 def test_the_task_goes_into_observations_and_to_the_next_policy():
     made, store = streams(ContextNeeds(), 990)
-    made.set_task("pick up the cube")
+    made.tell("pick up the cube")
     found = made.observe(StampNs(995 * MS))
     assert isinstance(found, Observation)
     assert found.task == "pick up the cube"
