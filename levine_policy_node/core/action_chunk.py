@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from levine_policy_node.core.units import FloatArray, StampNs, nanoseconds
 
@@ -39,3 +41,10 @@ class ActionChunk:
     def row_stamp(self, row: int) -> StampNs:
         """When row `row` is due, on the ROS clock [ns]."""
         return StampNs(self.observed_ns + nanoseconds((row + 1) * self.dt_s))
+
+    def held(self, rows: int) -> ActionChunk:
+        """The chunk with its last row `rows` more times: a target that stands until the next."""
+        if rows == 0:
+            return self
+        last = np.repeat(self.positions[-1:], rows, axis=0)
+        return replace(self, positions=np.concatenate([self.positions, last]))

@@ -98,7 +98,7 @@ def make_slot(
         remarks=(
             *([f"{bundle.path} was read as {bundle.origin}"] if bundle.origin else []),
             *bundle.notes,
-            *merge_remarks(bundle.document.chunk, merge),
+            *merge_remarks(bundle.document.chunk, merge, bundle.document.rate),
             *replan_remarks(bundle, replan),
             *(
                 f"{name}: is optional, and robot {robot.name} has no such camera"

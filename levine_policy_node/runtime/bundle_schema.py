@@ -33,6 +33,8 @@ from levine_policy_node.runtime.observation_schema import (
 )
 from levine_policy_node.strict_model import Strict
 
+_MAX_HOLD_S = 1.0
+
 
 class ChunkSpec(Strict):
     """How many rows the graph predicts, which are used, and when to predict again.
@@ -41,6 +43,7 @@ class ChunkSpec(Strict):
         size: Rows the graph returns.
         execute: Rows played before the next observation is asked for, with `replan: every`.
         start: First row that belongs to the future.
+        hold: How long the last row stays the target after its time [s].
         replan: When to infer: after `execute` rows, `at_once` when the last inference is done, or
             when what is left to play falls below `threshold_s`.
         threshold_s: See `replan` [s].
@@ -54,6 +57,7 @@ class ChunkSpec(Strict):
     size: Positive = 1
     execute: Positive = 1
     start: Annotated[int, Field(ge=0)] = 0
+    hold: Annotated[float, Field(ge=0.0, le=_MAX_HOLD_S)] = 0.0
     replan: Literal["every", "at_once", "threshold"] = "every"
     threshold_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
     merge: Literal["replace", "blend", "ensemble", "rtc"] | None = None
@@ -75,6 +79,16 @@ class ChunkSpec(Strict):
             raise ValueError("ensemble and rtc are both given; choose one with merge")
         if self.rtc is not None and (self.rtc.max_delay or 0) >= self.size:
             raise ValueError(f"rtc.max_delay {self.rtc.max_delay} must be below size {self.size}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_hold(self) -> ChunkSpec:
+        continued = self.merge in {"ensemble", "rtc"} or self.rtc or self.ensemble is not None
+        if self.hold > 0.0 and continued:
+            raise ValueError(
+                "hold is for policies that give a target at a time; an ensemble or rtc would take "
+                "a target that only stands for one that was predicted"
+            )
         return self
 
 
@@ -295,6 +309,8 @@ class BundleDocument(Strict):
             raise ValueError("feedback counts inferences as time, and needs chunk.replan: every")
         self._check_replan()
         self._check_rtc()
+        if self.chunk.hold > 0.0 and self.action.velocity_names:
+            raise ValueError("chunk.hold: a velocity is never held; the arm brakes when rows end")
         return self
 
     def _check_replan(self) -> None:

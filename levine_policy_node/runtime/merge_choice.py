@@ -81,8 +81,21 @@ def prefix_options(bundle: Bundle, options: MergeOptions) -> PrefixOptions | Non
     )
 
 
-def merge_remarks(spec: ChunkSpec, options: MergeOptions) -> tuple[str, ...]:
-    """What the operator should know about this choice; empty if it does what its name says."""
+def merge_remarks(spec: ChunkSpec, options: MergeOptions, rate: float) -> tuple[str, ...]:
+    """What the operator should know about this choice; empty if it does what its name says.
+
+    Args:
+        spec: `chunk` of the bundle.
+        options: What was made of it.
+        rate: Rows per second [Hz].
+    """
+    lasts_s = (spec.size - spec.start) / rate + spec.hold
+    if lasts_s <= options.lead_s + options.actuation_delay_s:
+        return (
+            f"no target will ever be played: the last is due {lasts_s:g} s after the observation, "
+            f"and a chunk needs {options.lead_s + options.actuation_delay_s:g} s to reach the "
+            "arm. Let the target stand until the next one (chunk.hold) or export longer chunks",
+        )
     overlap = (spec.size - spec.start) / spec.execute
     if options.rule == "ensemble" and overlap < _FEW_CHUNKS:
         return (

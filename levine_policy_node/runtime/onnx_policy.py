@@ -113,7 +113,7 @@ class OnnxPolicy:
         self._moments.played(observation.stamp_ns, actions[document.chunk.start :])
         dt_s, velocity = 1.0 / document.rate, self._velocity
         values = self._targets.positions(actions, observation)
-        return ActionChunk(
+        chunk = ActionChunk(
             joint_names=self._robot.joint_names,
             observed_ns=observation.stamp_ns,
             dt_s=dt_s,
@@ -122,6 +122,7 @@ class OnnxPolicy:
             delay_rows=None if prefix is None else prefix.delay_rows,
             integrated_from=np.where(velocity, measured, np.nan) if np.any(velocity) else None,
         )
+        return chunk.held(round(document.chunk.hold * document.rate))
 
     def _observed_shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """What graphs are given of observations, without those that are only for a text."""

@@ -37,11 +37,32 @@ def test_grippers_switch():
 def test_an_ensemble_of_one_is_said_aloud():
     for execute, said in ((50, True), (26, True), (25, False), (1, False)):
         spec = ChunkSpec(size=50, execute=execute, ensemble=0.01)
-        remarks = merge_remarks(spec, merge_options(spec, ROBOT, MergeChoice()))
+        remarks = merge_remarks(spec, merge_options(spec, ROBOT, MergeChoice()), 50.0)
         assert bool(remarks) == said
-    assert merge_remarks(ChunkSpec(size=50, execute=50), options()) == ()
+    assert merge_remarks(ChunkSpec(size=50, execute=50), options(), 50.0) == ()
 
 
 def test_a_coefficient_that_nothing_uses_is_refused():
     with pytest.raises(ValidationError, match="does not use the coefficient"):
         ChunkSpec(size=10, merge="blend", ensemble=0.01)
+
+
+@pytest.mark.parametrize(
+    ("spec", "rate", "said"),
+    [
+        (ChunkSpec(), 50.0, True),  # due 20 ms after the observation, heard of 60 ms after it
+        (ChunkSpec(hold=0.2), 50.0, False),
+        (ChunkSpec(size=4), 50.0, False),
+        (ChunkSpec(size=4, start=3), 50.0, True),
+        (ChunkSpec(), 10.0, False),
+    ],
+)
+def test_a_target_that_is_due_before_it_arrives_is_said_aloud(spec, rate, said):
+    remarks = merge_remarks(spec, merge_options(spec, ROBOT, MergeChoice()), rate)
+    assert any("chunk.hold" in remark for remark in remarks) == said
+
+
+@pytest.mark.parametrize("other", [{"ensemble": 0.01}, {"merge": "ensemble"}, {"merge": "rtc"}])
+def test_a_target_that_only_stands_is_no_prediction(other):
+    with pytest.raises(ValidationError, match="hold is for policies"):
+        ChunkSpec(size=4, hold=0.2, **other)

@@ -124,6 +124,14 @@ def test_a_single_action_is_a_chunk_of_one_row(make):
     assert policy.infer(observation()).positions.shape == (1, 6)
 
 
+def test_a_target_stands_for_as_long_as_the_bundle_says(make):
+    graph = model([constant("action", 0.1 * np.ones((1, 6)))], [value_info("action", [1, 6])])
+    policy = make(document(chunk={"size": 1, "hold": 0.3}), graph)
+    positions = policy.infer(observation()).positions
+    expected = np.tile(observation().joint_positions + 0.1, (1 + 3, 1))
+    np.testing.assert_allclose(positions, expected, atol=1e-6)
+
+
 def test_dynamic_axes_and_a_single_unnamed_output_are_accepted(make):
     extra = [value_info("observation.state", ["batch", 6]), *inputs()[1:]]
     graph = model(

@@ -108,3 +108,8 @@ def test_what_makes_no_sense_for_velocities_is_refused(tmp_path, changes, said):
 
 def test_a_flow_of_velocities_is_not_guided(tmp_path):
     assert load(tmp_path).document.rtc is None
+
+
+def test_a_velocity_is_never_held(tmp_path):
+    with pytest.raises(BundleError, match="a velocity is never held"):
+        load(tmp_path, chunk={"size": ROWS, "hold": 0.2})

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 _TODO = "TODO: "
 _MAX_NAME = 64
+# Bridges an inference that is late; then the arm stands at the target.
+_HOLD_S = 0.2
 
 RATE = f"{_TODO}rows per second of a chunk [Hz]"
 ROBOT = f"{_TODO}model of the robot file, or give --robot"
@@ -72,6 +74,12 @@ def gaps(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(cast("list[object]", value)):
             yield from gaps(item, (*path, str(i)))
+
+
+def one_target(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """`chunk` of a policy that gives one target at a time; a position stands until the next."""
+    stands = all(part["kind"] == "target/joint/position" for part in parts)
+    return {"size": 1, "execute": 1, **({"hold": _HOLD_S} if stands else {})}
 
 
 def policy_name(text: str) -> str:

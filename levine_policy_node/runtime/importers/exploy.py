@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from levine_policy_node.runtime.importers.draft import ROBOT, Draft, gap
+from levine_policy_node.runtime.importers.draft import ROBOT, Draft, gap, one_target
 from levine_policy_node.runtime.importers.export import Export
 from levine_policy_node.runtime.importers.fields import Fields, read_json, refused
 from levine_policy_node.runtime.importers.rsl_rl import check_width
@@ -62,7 +62,7 @@ def read(export: Export, name: str) -> Draft:
         "observations": observations,
         "decoder": decoders[0] if len(decoders) == 1 else decoders,
         "action": {"parts": parts},
-        "chunk": {"size": 1, "execute": 1},
+        "chunk": one_target(parts),
         **({"feedback": feedback} if feedback else {}),
     }
     return export.draft("exploy", f"{name} has metadata {VERSION}", document, name, tuple(notes))

@@ -17,6 +17,7 @@ from levine_policy_node.runtime.importers.draft import (
     Draft,
     gap,
     joint_names,
+    one_target,
 )
 from levine_policy_node.runtime.importers.export import Export
 from levine_policy_node.runtime.importers.fields import refused
@@ -74,7 +75,7 @@ def document(
         "observations": {OBS: {"terms": [dict(term) for term in terms]}},
         "decoder": {"type": "direct", "output": ACTIONS},
         "action": {"parts": list(parts)},
-        "chunk": {"size": 1, "execute": 1},
+        "chunk": one_target(parts),
         **({"feedback": feedback} if feedback else {}),
     }
 
