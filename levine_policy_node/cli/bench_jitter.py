@@ -9,8 +9,8 @@ from pathlib import Path
 
 from levine_policy_node.bench.docs_section import machine, markdown_table, write_section
 from levine_policy_node.bench.jitter import run_jitter
+from levine_policy_node.cli.isolation import isolate_dds
 from levine_policy_node.cli.main import EXIT_OK, write_json
-from levine_policy_node.cli.rollouts import isolate_dds
 from levine_policy_node.cli.table import format_table
 
 

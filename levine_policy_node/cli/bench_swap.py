@@ -8,8 +8,8 @@ from pathlib import Path
 
 from levine_policy_node.bench.docs_section import machine, markdown_table, write_section
 from levine_policy_node.bench.swap import run_swaps
+from levine_policy_node.cli.isolation import isolate_dds
 from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
-from levine_policy_node.cli.rollouts import isolate_dds
 from levine_policy_node.cli.table import format_table
 
 

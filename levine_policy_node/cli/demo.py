@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from levine_policy_node.bench.rollouts import run_rollouts
 from levine_policy_node.cli.demo_plot import plot_episode
 from levine_policy_node.cli.demo_view import DemoView
+from levine_policy_node.cli.isolation import isolate_dds
 from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
 from levine_policy_node.cli.progress import EpisodeProgress
-from levine_policy_node.cli.rollouts import isolate_dds, run_rollouts
 from levine_policy_node.graph import GraphOptions
 from levine_policy_node.ros.rollout import Rollout
 

@@ -60,7 +60,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _through_ros(options: argparse.Namespace, seeds: range) -> dict[str, Any]:
     # rclpy is not needed for --direct.
-    from levine_policy_node.cli.rollouts import isolate_dds, run_rollouts
+    from levine_policy_node.bench.rollouts import run_rollouts
+    from levine_policy_node.cli.isolation import isolate_dds
 
     isolate_dds()
     graph = GraphOptions(

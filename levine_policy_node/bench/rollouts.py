@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,17 +50,6 @@ class Summary:
     def _figure(self, node: str, key: str) -> float | None:
         text = self.diagnostics.get(node, {}).get(key)
         return float(text) if text not in (None, "", "nan") else None
-
-
-def isolate_dds() -> str:
-    """Keep a simulated arm away from real ones: this host only, a domain of its own.
-
-    Returns:
-        How another shell joins, for display. A domain set by the user is kept.
-    """
-    os.environ.setdefault("ROS_DOMAIN_ID", str(60 + os.getpid() % 40))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    return f"export ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}"
 
 
 def run_rollouts(
