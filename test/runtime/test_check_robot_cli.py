@@ -10,7 +10,7 @@ import yaml
 
 from levine_policy_node.cli.main import main
 from levine_policy_node.resources import share_directory
-from levine_policy_node.robot import robots_directory
+from levine_policy_node.robot import load_robot, robots_directory
 
 
 @pytest.fixture
@@ -27,13 +27,21 @@ def edit(tmp_path):
     return write
 
 
+def test_limits_are_shown_and_placeholders_marked(capsys):
+    assert main(["check-robot", "so101"]) == 0
+    shown = capsys.readouterr().out
+    assert "-1.91986 .. 1.91986" in shown
+    assert "2*" in shown
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in robots_directory().glob("*.yaml")))
 def test_shipped_robots_are_valid(name, capsys, tmp_path):
     assert main(["check-robot", name, "--json", str(tmp_path / "out.json")]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
     assert captured.out.rstrip().endswith(f"{name}.yaml: valid")
-    for text in ("shoulder_pan", "arm_controller", "front", "wrist", "-1.91986 .. 1.91986", "2*"):
+    robot = load_robot(name)
+    for text in (*robot.joints, robot.controller.name, *robot.cameras):
         assert text in captured.out
     results = json.loads((tmp_path / "out.json").read_text())
     assert results["valid"] is True
