@@ -12,6 +12,7 @@ from levine_policy_node.core.units import StampNs
 from levine_policy_node.errors import BundleError, OutOfReachError
 from levine_policy_node.robot import load_robot
 from levine_policy_node.runtime.bundle import load_bundle
+from levine_policy_node.runtime.embodiment import Embodiment
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 
 ROBOT = load_robot("fr3")
@@ -239,12 +240,11 @@ def test_the_hand_is_observed_by_its_joints(tmp_path):
     made = OnnxPolicy(load_bundle(tmp_path), ROBOT)
     speed = np.linspace(-0.3, 0.3, 8)
     begin, now = READY, READY + np.append(np.linspace(-0.2, 0.2, 7), -0.01)
-    made.infer(Observation(StampNs(0), begin, {}, joint_velocities=0 * speed))
-    moments = made._moments.recall(
-        Observation(StampNs(200_000_000), now, {}, joint_velocities=speed)
-    )
-    tensors = made._preprocessor.tensors(moments)
+    body = Embodiment(made.bundle, ROBOT)
     made.close()
+    body.recall(Observation(StampNs(0), begin, {}, joint_velocities=0 * speed))
+    moments = body.recall(Observation(StampNs(200_000_000), now, {}, joint_velocities=speed))
+    tensors = body.preprocessor.tensors(moments)
     where, how = hand(now)
     np.testing.assert_allclose(tensors["pose"][0], [*where, *how[:, 0], *how[:, 1]], atol=1e-6)
     start, axes = hand(begin)
@@ -260,7 +260,8 @@ def test_what_is_being_played_is_told_to_the_network_in_its_columns(tmp_path):
     parts = [position(mode="delta", scale=0.5), turn(frame="tcp", mode="relative"), GRIPPER]
     made = policy(tmp_path, parts, STEPS)
     joints = made.infer(Observation(StampNs(0), READY, {})).positions
-    np.testing.assert_allclose(made._targets.actions(joints, READY), STEPS, atol=1e-6)
+    body = Embodiment(made.bundle, ROBOT)
+    np.testing.assert_allclose(body.targets.actions(joints, READY), STEPS, atol=1e-6)
     made.close()
 
 
