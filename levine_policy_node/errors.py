@@ -54,6 +54,10 @@ class OutOfReachError(InferenceError):
     """A policy asks for a pose that the arm cannot take."""
 
 
+class RemoteError(InferenceError):
+    """A policy server cannot be reached, was lost, or answers what it should not."""
+
+
 class RecordingError(LevineError, RuntimeError):
     """An episode could not be written or read."""
 

@@ -40,6 +40,7 @@ class GraphOptions:
         log_level: Level of every node.
         trust: What must vouch for the bundle: off, checksums or signature.
         trust_key: Public key of who signs bundles, for signature.
+        remote_hosts: Hosts that may serve a policy beside this computer.
         overrides: Extra parameters per node name.
     """
 
@@ -55,6 +56,7 @@ class GraphOptions:
     log_level: str = "info"
     trust: str = "checksums"
     trust_key: Path | None = None
+    remote_hosts: tuple[str, ...] = ()
     overrides: Mapping[str, Mapping[str, ParameterValue]] = field(default_factory=dict)
 
 
@@ -108,6 +110,8 @@ def build_graph(options: GraphOptions) -> tuple[Process, ...]:
     bundle = load_bundle(options.policy, trust).for_robot(robot)
     robot_parameter = {"robot": str(robot.path)}
     policy_parameter = {**robot_parameter, "policy": str(bundle.path), **_trust_parameters(trust)}
+    if options.remote_hosts:
+        policy_parameter["remote_hosts"] = ",".join(options.remote_hosts)
     processes: list[Process] = []
     if options.simulate:
         scene = {"seed": options.seed, "task": options.task}

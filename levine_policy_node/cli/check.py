@@ -13,8 +13,10 @@ from levine_policy_node.cli.main import EXIT_OK, write_json
 from levine_policy_node.cli.observation_forms import made_form, past_form
 from levine_policy_node.cli.table import format_table
 from levine_policy_node.cli.trust_options import (
+    add_remote_arguments,
     add_trial_arguments,
     add_trust_arguments,
+    chosen_access,
     chosen_trust,
 )
 from levine_policy_node.errors import BundleError
@@ -33,8 +35,8 @@ from levine_policy_node.runtime.observation_schema import (
     JointTerm,
     Term,
 )
-from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 from levine_policy_node.runtime.planner_schema import CemDecoder, MppiDecoder
+from levine_policy_node.runtime.policy_loader import load_policy
 from levine_policy_node.runtime.token_schema import AutoregressiveDecoder
 
 
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_trust_arguments(parser)
     add_trial_arguments(parser)
+    add_remote_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -68,17 +71,22 @@ def run(options: argparse.Namespace) -> int:
         fits = [robot]
     else:
         fits = [robot for robot in _shipped_robots() if _fits(bundle, robot)]
+    access = chosen_access(options)
+    access.check(bundle)
     if not options.no_trial:
-        try_bundle(bundle, fits[0] if fits else None)
+        try_bundle(bundle, fits[0] if fits else None, access=access)
     for robot in fits[:1]:
         # Loading compares the graph with the document and runs it on plausible observations.
-        OnnxPolicy(bundle, robot).close()
+        load_policy(bundle, robot, access=access).close()
     write_json(options.json, _results(bundle, fits))
     print(_describe(bundle))
     names = ", ".join(robot.name for robot in fits)
     print(f"\n  fits        {names or 'none of the robot files that ship'}")
     if fits:
-        print(f"  graph       loaded, and ran on plausible observations of {fits[0].name}")
+        ran = (
+            "graph       loaded, and ran" if bundle.document.remote is None else "server      ran"
+        )
+        print(f"  {ran} on plausible observations of {fits[0].name}")
     return EXIT_OK
 
 
@@ -103,7 +111,7 @@ def _describe(bundle: Bundle) -> str:
         f"{bundle.name}@{bundle.hash8}  {document.description}".rstrip(),
         f"  path        {bundle.path}{read_from}",
         f"  made for    {document.robot}",
-        f"  files       {sizes}",
+        f"  files       {sizes or 'none but policy.yaml'}",
         f"  rate        {document.rate:g} Hz: {chunk.size} rows are {chunk.size / document.rate:g}"
         f" s; it looks again {_replan_form(bundle)}",
         f"  decoder     {_decoder_form(bundle)}",
@@ -121,6 +129,8 @@ def _describe(bundle: Bundle) -> str:
 def _decoder_form(bundle: Bundle) -> str:
     document = bundle.document
     form = " beside ".join(_one_decoder(decoder) for decoder in document.decoders)
+    if document.remote is not None:
+        return f"{form}, by the server {document.remote.url}"
     graphs = " and ".join(document.graphs.pipelines)
     if document.rtc is None:
         return f"{form} ({graphs})"

@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 from levine_policy_node.runtime.history_schema import HistorySpec
-from levine_policy_node.runtime.language_schema import EmbeddingObservation, LanguageObservation
+from levine_policy_node.runtime.language_schema import (
+    EmbeddingObservation,
+    LanguageObservation,
+    TextObservation,
+)
 from levine_policy_node.runtime.observation_schema import ObservationSpec, ReturnToGo, Timestep
 
 
@@ -20,6 +24,8 @@ def made_form(spec: ObservationSpec) -> tuple[str, str]:
     if isinstance(spec, LanguageObservation):
         length = "any number of" if spec.text.max_length is None else str(spec.text.max_length)
         return "the task in words", f"{length} tokens of {spec.text.tokenizer}"
+    if isinstance(spec, TextObservation):
+        return "the task in words", "as it is"
     if isinstance(spec, EmbeddingObservation):
         return "the task in words", f"looked up in {spec.file}"
     if isinstance(spec, ReturnToGo):

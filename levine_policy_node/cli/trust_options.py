@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that say what must vouch for a bundle, and whether it is tried."""
+"""Options that say what must vouch for a bundle, whether it is tried, and what it may ask."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from levine_policy_node.runtime.bundle_files import MAX_BUNDLE_BYTES
+from levine_policy_node.runtime.remote_access import RemoteAccess
 from levine_policy_node.runtime.trust import LEVELS, Trust
 
 _MIB = 1024**2
@@ -39,6 +40,22 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="largest bundle, all files together (8192)",
     )
+
+
+def add_remote_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `--remote-host`."""
+    parser.add_argument(
+        "--remote-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="host that may serve a policy beside this computer; may be given several times",
+    )
+
+
+def chosen_access(options: argparse.Namespace) -> RemoteAccess:
+    """Which servers may be asked."""
+    return RemoteAccess(tuple(options.remote_host))
 
 
 def chosen_trust(options: argparse.Namespace) -> Trust:

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
-from levine_policy_node.cli.trust_options import add_trust_arguments
+from levine_policy_node.cli.trust_options import add_remote_arguments, add_trust_arguments
 from levine_policy_node.graph import LOG_LEVELS, GraphOptions, build_graph
 from levine_policy_node.processes import ProcessGroup
 
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="scene of the simulation")
     parser.add_argument("--split", action="store_true", help="cameras and policy as two processes")
     add_trust_arguments(parser)
+    add_remote_arguments(parser)
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
     parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
 
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         log_level=options.log_level,
         trust=options.trust,
         trust_key=options.trust_key,
+        remote_hosts=tuple(options.remote_host),
     )
     graph = build_graph(choice)
     commands = {p.executable: [p.executable, *p.ros_arguments(choice)] for p in graph}

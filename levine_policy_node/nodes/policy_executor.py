@@ -133,9 +133,8 @@ class PolicyExecutor(SwapHost):
 
     def _verify(self, name: str) -> Bundle:
         """Refuse what cannot run here; in a thread of its own, and nothing is loaded."""
-        return verified_bundle(
-            name, self.parameters.trusted, self.robot, self.cameras if self._embedded else None
-        )
+        settings, cameras = self.parameters, self.cameras if self._embedded else None
+        return verified_bundle(name, settings.trusted, self.robot, cameras, settings.access)
 
     def use_slot(self, slot: PolicySlot) -> None:
         """Put a policy in the place of the active one; under both locks."""

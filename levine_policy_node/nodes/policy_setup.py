@@ -9,6 +9,7 @@ from typing import cast
 
 from levine_policy_node.ros.parameters import parameter
 from levine_policy_node.runtime.bundle_trial import TrialLimits
+from levine_policy_node.runtime.remote_access import RemoteAccess
 from levine_policy_node.runtime.trust import Trust, TrustLevel
 
 _MIB = 1024**2
@@ -96,6 +97,9 @@ class PolicyExecutorParameters:
         high=1_000_000,
         default=4096,
     )
+    remote_hosts: str = parameter(
+        "Hosts that may serve a policy beside this computer, separated by commas", default=""
+    )
     autostart: bool = parameter("Configure and activate without a manager", default=True)
 
     @property
@@ -103,6 +107,12 @@ class PolicyExecutorParameters:
         """What must vouch for a bundle."""
         key = Path(self.trust_key).expanduser() if self.trust_key else None
         return Trust(cast("TrustLevel", self.trust), key, self.bundle_max_mib * _MIB)
+
+    @property
+    def access(self) -> RemoteAccess:
+        """Which servers may be asked."""
+        hosts = (host.strip() for host in self.remote_hosts.split(","))
+        return RemoteAccess(tuple(host for host in hosts if host))
 
     @property
     def trial_limits(self) -> TrialLimits | None:

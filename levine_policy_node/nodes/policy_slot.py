@@ -26,8 +26,9 @@ from levine_policy_node.runtime.merge_choice import (
     merge_remarks,
     prefix_options,
 )
-from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 from levine_policy_node.runtime.onnx_session import OnnxOptions
+from levine_policy_node.runtime.policy_loader import LoadedPolicy, load_policy
+from levine_policy_node.runtime.remote_access import RemoteAccess
 from levine_policy_node.runtime.replan_choice import (
     ReplanChoice,
     describe,
@@ -53,7 +54,7 @@ class PolicySlot:
     """
 
     bundle: Bundle
-    policy: OnnxPolicy
+    policy: LoadedPolicy
     replanner: Replanner
     placer: ChunkPlacer
     summary: str
@@ -74,6 +75,7 @@ def make_slot(
         BundleError: If it does not fit the robot, the executor's parameters or its own document.
     """
     bundle = bundle.for_robot(robot)
+    settings.access.check(bundle)
     merge, replan = _merge(bundle, robot, settings), _replan(bundle, robot, settings)
     prefix = prefix_options(bundle, merge)
     _keep_past(bundle, robot, store)
@@ -83,10 +85,10 @@ def make_slot(
         timeout_s=settings.inference_timeout_s,
     )
     if settings.trial_limits is not None:
-        try_bundle(bundle, robot, options, settings.trial_limits)
+        try_bundle(bundle, robot, options, settings.trial_limits, settings.access)
     return PolicySlot(
         bundle=bundle,
-        policy=OnnxPolicy(bundle, robot, options),
+        policy=load_policy(bundle, robot, options, settings.access),
         replanner=Replanner(
             store, bundle.cameras, _alignment(robot, settings), replan, bundle.document.context
         ),
@@ -109,7 +111,11 @@ def make_slot(
 
 
 def verified_bundle(
-    name: str, trust: Trust, robot: Robot, cameras: Collection[str] | None
+    name: str,
+    trust: Trust,
+    robot: Robot,
+    cameras: Collection[str] | None,
+    access: RemoteAccess,
 ) -> Bundle:
     """Read a bundle and refuse what cannot run here; nothing is loaded.
 
@@ -118,11 +124,13 @@ def verified_bundle(
         trust: What must vouch for it.
         robot: The robot it must be for.
         cameras: Cameras whose frames arrive; None where others can be subscribed to.
+        access: Which servers may be asked.
 
     Raises:
         BundleError: With the first thing that is wrong.
     """
     bundle = load_bundle(name, trust).for_robot(robot)
+    access.check(bundle)
     missing = [
         camera for camera in bundle.cameras if cameras is not None and camera not in cameras
     ]

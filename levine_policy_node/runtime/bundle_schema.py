@@ -21,7 +21,11 @@ from levine_policy_node.runtime.decoder_schema import DecoderSpec, FlowDecoder, 
 from levine_policy_node.runtime.goal_schema import GoalTerm
 from levine_policy_node.runtime.graph_schema import FileName, Graphs, RtcSpec, Sha256, TensorName
 from levine_policy_node.runtime.image_schema import Positive
-from levine_policy_node.runtime.language_schema import EmbeddingObservation, LanguageObservation
+from levine_policy_node.runtime.language_schema import (
+    EmbeddingObservation,
+    LanguageObservation,
+    TextObservation,
+)
 from levine_policy_node.runtime.observation_rules import check_observations, vector_of
 from levine_policy_node.runtime.observation_schema import (
     GripperTerm,
@@ -31,6 +35,7 @@ from levine_policy_node.runtime.observation_schema import (
     TermsObservation,
     VectorObservation,
 )
+from levine_policy_node.runtime.remote_schema import RemoteSpec, check_remote
 from levine_policy_node.strict_model import Strict
 
 _MAX_HOLD_S = 1.0
@@ -114,6 +119,8 @@ class BundleDocument(Strict):
     Attributes:
         robot: Model of the robot the policy was made for (`model` of the robot file).
         rate: Rows per second of a chunk [Hz].
+        graphs: What runs here.
+        remote: The server that runs the policy, in place of graphs.
         observations: Graph inputs by feature name.
         feedback: Output that becomes a graph input of the next inference, by that input.
         stats: A safetensors file with `<feature>.<mean|std|min|max|q01|q99|eps>`, or inline.
@@ -126,7 +133,8 @@ class BundleDocument(Strict):
     description: str = ""
     robot: str
     rate: Annotated[float, Field(gt=0, le=1000)]
-    graphs: Graphs
+    graphs: Graphs = Field(default_factory=lambda: Graphs.model_validate({}))
+    remote: RemoteSpec | None = None
     observations: Annotated[dict[str, ObservationSpec], Field(min_length=1)]
     decoder: DecoderSpec
     action: ActionSpec
@@ -187,7 +195,7 @@ class BundleDocument(Strict):
     def reads_task(self) -> bool:
         """Whether the policy is told in words what to do."""
         return any(
-            isinstance(spec, (LanguageObservation, EmbeddingObservation))
+            isinstance(spec, (LanguageObservation, EmbeddingObservation, TextObservation))
             for spec in self.observations.values()
         )
 
@@ -303,7 +311,7 @@ class BundleDocument(Strict):
     def _check(self) -> BundleDocument:
         if {**self.hashes(), **self.files} != self.hashes():
             raise ValueError("graphs and files state different hashes for one file")
-        check_decoders(self.decoders, self.graphs, self.chunk, self.action.columns)
+        self._check_runs()
         check_observations(self.observations, self.action.columns, {*self.feedback})
         if self.feedback and self.chunk.replan != "every":
             raise ValueError("feedback counts inferences as time, and needs chunk.replan: every")
@@ -312,6 +320,24 @@ class BundleDocument(Strict):
         if self.chunk.hold > 0.0 and self.action.velocity_names:
             raise ValueError("chunk.hold: a velocity is never held; the arm brakes when rows end")
         return self
+
+    def _check_runs(self) -> None:
+        """Graphs run the policy, or a server does."""
+        if self.remote is None:
+            if self.graphs.step is None:
+                raise ValueError("graphs.step is missing; name an ONNX file, or a server (remote)")
+            words = [k for k, s in self.observations.items() if isinstance(s, TextObservation)]
+            if words:
+                raise ValueError(
+                    f"observations.{words[0]}: command/text is for a server; a graph takes tokens "
+                    "(command/language)"
+                )
+            check_decoders(self.decoders, self.graphs, self.chunk, self.action.columns)
+            return
+        for field, given in (("graphs", self.graphs.files), ("feedback", self.feedback)):
+            if given:
+                raise ValueError(f"remote: the policy runs on the server; remove {field}")
+        check_remote(self.remote, self.observations, self.decoders)
 
     def _check_replan(self) -> None:
         length_s = (self.chunk.size - self.chunk.start) / self.rate

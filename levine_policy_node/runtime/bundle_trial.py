@@ -23,6 +23,7 @@ from levine_policy_node.errors import BundleError
 from levine_policy_node.robot import Robot
 from levine_policy_node.runtime.bundle import Bundle
 from levine_policy_node.runtime.onnx_session import OnnxOptions
+from levine_policy_node.runtime.remote_access import RemoteAccess
 from levine_policy_node.runtime.trial_child import REFUSED
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -60,14 +61,19 @@ def try_bundle(
     robot: Robot | None = None,
     options: OnnxOptions | None = None,
     limits: TrialLimits | None = None,
+    access: RemoteAccess | None = None,
 ) -> None:
     """Load and run a bundle in a process of its own.
+
+    Of a policy on a server the child reads the answers first: to plausible observations, where
+    there is a robot.
 
     Args:
         bundle: What was read and verified here; nothing of it has been run.
         robot: The robot it is for; without one the graphs are loaded and run on zeros only.
         options: How the graphs will be run.
         limits: What the child may use.
+        access: Which servers it may ask; those on this computer unless given.
 
     Raises:
         BundleError: If the child refused it, died, took too long, or read other bytes.
@@ -83,6 +89,7 @@ def try_bundle(
         "timeout_s": limits.timeout_s,
         "memory_bytes": limits.memory_bytes + _COPIES * size,
         "max_bytes": size + _SLACK_BYTES,
+        "remote_hosts": (access or RemoteAccess()).hosts,
     }
     with tempfile.TemporaryFile() as output:
         code = _run(request, output, limits)

@@ -78,14 +78,14 @@ class Graphs(Strict):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[TensorName, Pipeline]  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    step: Pipeline
+    step: Pipeline | None = None
     encode: Pipeline | None = None
 
     @property
     def pipelines(self) -> dict[Role, tuple[GraphFile, ...]]:
         """Files of every role that is given, in the order they run."""
-        encode = {} if self.encode is None else {ENCODE: self.encode}
-        return {**encode, STEP: self.step, **(self.__pydantic_extra__ or {})}
+        named = {ENCODE: self.encode, STEP: self.step, **(self.__pydantic_extra__ or {})}
+        return {role: graphs for role, graphs in named.items() if graphs is not None}
 
     @property
     def files(self) -> tuple[GraphFile, ...]:

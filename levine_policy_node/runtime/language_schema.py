@@ -82,6 +82,13 @@ class LanguageObservation(Strict):
     tensor: TensorName | None = None
 
 
+class TextObservation(Strict):
+    """The task itself, for a server that makes tokens of it."""
+
+    kind: Literal["command/text"]
+    tensor: TensorName | None = None
+
+
 class EmbeddingObservation(Strict):
     """A graph input looked up by the task.
 

@@ -12,7 +12,11 @@ from levine_policy_node.runtime.column_schema import Numbers, check_numbers
 from levine_policy_node.runtime.goal_schema import GoalTerm
 from levine_policy_node.runtime.history_schema import History
 from levine_policy_node.runtime.image_schema import ImageSpec, Positive
-from levine_policy_node.runtime.language_schema import EmbeddingObservation, LanguageObservation
+from levine_policy_node.runtime.language_schema import (
+    EmbeddingObservation,
+    LanguageObservation,
+    TextObservation,
+)
 from levine_policy_node.strict_model import Strict
 
 
@@ -303,6 +307,7 @@ ObservationSpec = Annotated[
     | Annotated[ImageObservation, Tag("command/image")]
     | Annotated[LanguageObservation, Tag("command/language")]
     | Annotated[EmbeddingObservation, Tag("command/embedding")]
+    | Annotated[TextObservation, Tag("command/text")]
     | Annotated[ReturnToGo, Tag("policy/return_to_go")]
     | Annotated[Timestep, Tag("policy/timestep")]
     | Annotated[TermsObservation, Tag("terms")]
@@ -313,7 +318,7 @@ ObservationSpec = Annotated[
         custom_error_message=(
             "give 'terms' or a 'kind' this version supports: state/joint/(position|velocity), "
             f"{_together(BODY_KINDS)}, state/gripper/position, feedback/action, "
-            "sensor/image, command/(body/position|image|language|embedding), policy/return_to_go, "
+            "sensor/image, command/(body/position|image|language|embedding|text), policy/return_to_go, "
             f"policy/timestep, {_together(POLICY_KINDS)}"
         ),
     ),

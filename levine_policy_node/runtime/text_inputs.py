@@ -55,7 +55,7 @@ class Prompt:
         Raises:
             ObservationError: If there is no task.
         """
-        task = _given(task)
+        task = given_task(task)
         if self._spec.clean:
             task = task.replace("_", " ").replace("\n", " ")
         fields = iter(template_fields(self._spec.template))
@@ -131,7 +131,7 @@ class Embeddings:
         Raises:
             ObservationError: If there is no task, or none that is known.
         """
-        task = _given(task)
+        task = given_task(task)
         if task not in self._table:
             known = ", ".join(f"'{name[:60]}'" for name in self.tasks[:_SHOWN_TASKS])
             more = len(self.tasks) - _SHOWN_TASKS
@@ -166,7 +166,12 @@ def load_tokenizer(bundle: Bundle, file: str) -> Any:
     return tokenizer
 
 
-def _given(task: str) -> str:
+def given_task(task: str) -> str:
+    """The task without blanks around it.
+
+    Raises:
+        ObservationError: If there is none.
+    """
     task = task.strip()
     if not task:
         raise ObservationError("the policy waits for a task; publish it on the topic 'task'")

@@ -23,8 +23,9 @@ from levine_policy_node.errors import ConfigError, InferenceError, LevineError
 from levine_policy_node.robot import load_robot
 from levine_policy_node.runtime.bundle import Bundle, load_bundle
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
-from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 from levine_policy_node.runtime.onnx_session import OnnxOptions, TensorInfo
+from levine_policy_node.runtime.policy_loader import load_policy
+from levine_policy_node.runtime.remote_access import RemoteAccess
 from levine_policy_node.runtime.trust import Trust
 
 REFUSED = 3
@@ -50,9 +51,11 @@ def main() -> int:
     try:
         # What vouches for the bytes was checked by whoever compares the hash.
         bundle = load_bundle(request["bundle"], Trust("off", max_bytes=request["max_bytes"]))
-        run_on_zeros(bundle, options)
+        if bundle.document.remote is None:
+            run_on_zeros(bundle, options)
         if request["robot"] is not None:
-            OnnxPolicy(bundle, load_robot(request["robot"]), options).close()
+            access = RemoteAccess(tuple(request["remote_hosts"]))
+            load_policy(bundle, load_robot(request["robot"]), options, access).close()
     except LevineError as error:
         return _refuse(" ".join(str(error).split()))
     except MemoryError:

@@ -33,7 +33,7 @@ from levine_policy_node.core.units import NS_PER_S, StampNs, SteadyNs, nanosecon
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.merge_choice import MergeChoice, merge_options, prefix_options
-from levine_policy_node.runtime.onnx_policy import OnnxPolicy
+from levine_policy_node.runtime.policy_loader import LoadedPolicy, load_policy
 from levine_policy_node.runtime.replan_choice import ReplanChoice, replan_options
 from levine_policy_node.sim.arm import JointReading
 from levine_policy_node.sim.controller_trajectory import command_of
@@ -88,7 +88,8 @@ def run_direct(
         ConfigError: If robot and policy do not fit.
     """
     loaded = load_robot(robot)
-    cell = DirectCell(loaded, OnnxPolicy(load_bundle(policy), loaded), delay, merge, episodes.task)
+    runs = load_policy(load_bundle(policy), loaded)
+    cell = DirectCell(loaded, runs, delay, merge, episodes.task)
     try:
         results: list[EpisodeResult] = []
         for index, seed in enumerate(episodes.seeds):
@@ -113,7 +114,7 @@ class DirectCell:
     def __init__(
         self,
         robot: Robot,
-        policy: OnnxPolicy,
+        policy: LoadedPolicy,
         delay: Delay,
         merge: MergeChoice,
         task: str = "pick_place",

@@ -375,3 +375,29 @@ def weighty_model():
         helper.make_node("ReduceMean", ["wide"], ["m"], axes=[0, 1], keepdims=0),
         helper.make_node("Add", ["rows", "m"], ["action"]),
     ])  # fmt: skip
+
+
+def test_a_policy_on_a_server_is_swapped_like_any_other_and_its_loss_is_told(ros, tmp_path):
+    pytest.importorskip("websockets")
+    pytest.importorskip("msgpack")
+    from openpi_server import OpenpiServer, graph_policy, write_remote
+
+    executor = Executor(ros, tmp_path, "policy_runtime")
+    serves = graph_policy(ramp_model())
+    with OpenpiServer(serves) as server:
+        outcome = executor.outcome(write_remote(tmp_path / "remote", server.url, name="remote"))
+        assert outcome["state"] == "done", outcome
+        # The same network, so the same chunks.
+        assert outcome["observations"] >= 2
+        assert outcome["worst_rad"] < 1e-6
+        assert executor.source().startswith("policy:remote@")
+    told = lambda: [s.message for a in executor.status for s in a.status if "server" in s.message]  # noqa: E731
+    executor.world.run(lambda: bool(told()))
+    assert f"no chunk: policy:remote@{outcome['source'][-8:]}: server {server.url}" in told()[-1]
+    executor.raw.clear()
+    executor.world.run_for(0.5)
+    assert not executor.raw
+    with OpenpiServer(serves, port=server.port):
+        executor.world.run(lambda: len(executor.raw) >= 2)
+        assert executor.outcome(executor.first)["state"] == "done"
+        assert executor.source().startswith("policy:ramp@")

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever is at the other end, a call ends in time and with one line."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from levine_policy_node.errors import RemoteError
+from levine_policy_node.runtime.web_socket import WebSocket
+
+pytest.importorskip("websockets")
+
+PATIENT_S = 10.0
+MAX_BYTES = 1000
+
+
+@contextlib.contextmanager
+def host(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A TCP server that does with each connection what `serve` says."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection, contextlib.suppress(OSError):
+                    serve(connection)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield f"ws://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join(PATIENT_S)
+
+
+def refusal(url: str, timeout_s: float = PATIENT_S) -> str:
+    with pytest.raises(RemoteError) as caught:
+        WebSocket(url, {}, timeout_s, MAX_BYTES)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_nobody_there():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    assert "cannot connect" in refusal(f"ws://127.0.0.1:{port}")
+    assert "cannot connect" in refusal("ws://no-such-host.invalid:8000")
+
+
+@settings(max_examples=40)
+@given(st.binary(max_size=300))
+@example(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK")
+@example(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+@example(b"HTTP/1.1 302 Found\r\nLocation: ws://192.0.2.1/\r\n\r\n")
+@example(b"\x00" * 300)
+def test_what_is_no_websocket_is_refused(answer):
+    def serve(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(answer)
+
+    with host(serve) as url:
+        refusal(url)
+
+
+def test_a_redirect_is_not_followed():
+    asked = threading.Event()
+    with host(lambda connection: asked.set()) as elsewhere:
+
+        def serve(connection: socket.socket) -> None:
+            connection.recv(4096)
+            connection.sendall(f"HTTP/1.1 302 Found\r\nLocation: {elsewhere}\r\n\r\n".encode())
+
+        with host(serve) as url:
+            assert "302" in refusal(url)
+    assert not asked.is_set()
+
+
+def test_proxies_of_the_environment_are_not_asked(monkeypatch):
+    asked = threading.Event()
+    with host(lambda connection: asked.set()) as proxy:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, proxy.replace("ws", "http"))
+        with host(lambda connection: connection.close()) as url:
+            refusal(url)
+    assert not asked.is_set()
+
+
+def test_a_host_that_says_nothing_and_one_that_drips_end_in_time():
+    ended = threading.Event()
+
+    def silent(connection: socket.socket) -> None:
+        ended.wait(PATIENT_S)
+
+    def drip(connection: socket.socket) -> None:
+        while not ended.wait(0.01):
+            connection.sendall(b"H")
+
+    for serve in (silent, drip):
+        ended.clear()
+        with host(serve) as url:
+            begin_s = time.monotonic()
+            assert "in time" in refusal(url, timeout_s=0.2)
+            assert time.monotonic() - begin_s < PATIENT_S / 2
+            ended.set()
+
+
+def test_a_server_that_does_not_read_ends_in_time_too():
+    from websockets.sync.server import serve
+
+    ended = threading.Event()
+    with serve(
+        lambda connection: ended.wait(PATIENT_S), "127.0.0.1", 0, close_timeout=0.1
+    ) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        url = f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        client = WebSocket(url, {}, PATIENT_S, MAX_BYTES)
+        begin_s = time.monotonic()
+        with pytest.raises(RemoteError, match="in time"):
+            client.send(bytes(64 << 20), begin_s + 0.3)
+        assert time.monotonic() - begin_s < PATIENT_S / 2
+        client.close()
+        ended.set()
+        server.shutdown()
+    thread.join(PATIENT_S)
+
+
+@pytest.mark.parametrize("fragments", [1, 3])
+def test_messages_and_their_limit(fragments):
+    from websockets.sync.server import serve
+
+    def answer(connection) -> None:
+        for size in (MAX_BYTES // 2, MAX_BYTES // 2, 2 * MAX_BYTES):
+            whole = bytes(size)
+            part = size // fragments + 1
+            connection.send(whole[i : i + part] for i in range(0, size, part))
+
+    with serve(answer, "127.0.0.1", 0, close_timeout=0.1) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        url = f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        client = WebSocket(url, {}, PATIENT_S, MAX_BYTES)
+        deadline_s = time.monotonic() + PATIENT_S
+        for _ in range(2):
+            assert client.receive(deadline_s) == bytes(MAX_BYTES // 2)
+        with pytest.raises(RemoteError, match="closed"):
+            client.receive(deadline_s)
+        client.close()
+        client.close()
+        server.shutdown()
+    thread.join(PATIENT_S)
