@@ -94,8 +94,8 @@ def make_slot(
         ),
         placer=ChunkPlacer(robot.limits(), merge, prefix),
         summary=(
-            f"{bundle.source} for {robot.name}, {describe(replan)}, {merge.rule}, "
-            f"smoothing {merge.smoothing_s:g} s"
+            f"{bundle.source} for {robot.name}{_served(bundle)}, {describe(replan)}, "
+            f"{merge.rule}, smoothing {merge.smoothing_s:g} s"
         ),
         remarks=(
             *([f"{bundle.path} was read as {bundle.origin}"] if bundle.origin else []),
@@ -142,6 +142,11 @@ def verified_bundle(
             "Start it with this policy, or run camera_ingest as a process of its own",
         )
     return bundle
+
+
+def _served(bundle: Bundle) -> str:
+    remote = bundle.document.remote
+    return "" if remote is None else f" on the server {remote.url}"
 
 
 def _keep_past(bundle: Bundle, robot: Robot, store: FrameStore) -> None:
