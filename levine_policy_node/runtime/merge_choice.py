@@ -12,7 +12,7 @@ from levine_policy_node.errors import BundleError
 from levine_policy_node.robot import Robot
 from levine_policy_node.runtime.bundle import Bundle
 from levine_policy_node.runtime.bundle_files import DOCUMENT
-from levine_policy_node.runtime.bundle_schema import ChunkSpec
+from levine_policy_node.runtime.chunk_schema import ChunkSpec
 
 _DEFAULT_K = 0.01
 _DEFAULT_SMOOTHING_S = 0.06

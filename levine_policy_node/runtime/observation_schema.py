@@ -318,8 +318,8 @@ ObservationSpec = Annotated[
         custom_error_message=(
             "give 'terms' or a 'kind' this version supports: state/joint/(position|velocity), "
             f"{_together(BODY_KINDS)}, state/gripper/position, feedback/action, "
-            "sensor/image, command/(body/position|image|language|embedding|text), policy/return_to_go, "
-            f"policy/timestep, {_together(POLICY_KINDS)}"
+            "sensor/image, command/(body/position|image|language|embedding|text), "
+            f"policy/return_to_go, policy/timestep, {_together(POLICY_KINDS)}"
         ),
     ),
 ]

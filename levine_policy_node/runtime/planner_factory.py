@@ -11,7 +11,7 @@ from levine_policy_node.core.decoders.mppi import MppiDecoder
 from levine_policy_node.core.units import FloatArray
 from levine_policy_node.errors import BundleError
 from levine_policy_node.runtime import planner_schema as schema
-from levine_policy_node.runtime.bundle_schema import ChunkSpec
+from levine_policy_node.runtime.chunk_schema import ChunkSpec
 from levine_policy_node.runtime.graph_check import named_input, named_output
 from levine_policy_node.runtime.graph_schema import STEP
 from levine_policy_node.runtime.observation_schema import Numbers

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from levine_policy_node.robot import load_robot
-from levine_policy_node.runtime.bundle_schema import ChunkSpec
+from levine_policy_node.runtime.chunk_schema import ChunkSpec
 from levine_policy_node.runtime.merge_choice import MergeChoice, merge_options, merge_remarks
 
 ROBOT = load_robot("sim_so101")
