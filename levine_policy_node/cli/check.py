@@ -83,10 +83,9 @@ def run(options: argparse.Namespace) -> int:
     names = ", ".join(robot.name for robot in fits)
     print(f"\n  fits        {names or 'none of the robot files that ship'}")
     if fits:
-        ran = (
-            "graph       loaded, and ran" if bundle.document.remote is None else "server      ran"
-        )
-        print(f"  {ran} on plausible observations of {fits[0].name}")
+        local = bundle.document.remote is None
+        ran = "graph       loaded, and ran on" if local else "server      answered to"
+        print(f"  {ran} plausible observations of {fits[0].name}")
     return EXIT_OK
 
 

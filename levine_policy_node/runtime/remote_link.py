@@ -28,6 +28,7 @@ _LAST_RETRY_S = 5.0
 # How soon a connection that is lost between two inferences is noticed.
 _ATTEND_S = 0.5
 _CLOSE_S = 2.0
+_SCALAR = str | bool | int | float
 
 
 class RemoteLink:
@@ -185,7 +186,10 @@ def last_line(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Arrays and tuples as lists, so that they can be compared."""
+    """A text, a number or a list of them, which can be compared; None for what is neither."""
     if isinstance(value, np.ndarray | np.generic):
         return cast("npt.NDArray[Any]", value).tolist()
-    return list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
+    if isinstance(value, list | tuple):
+        items = list(cast("tuple[Any, ...]", value))
+        return items if all(isinstance(item, _SCALAR) for item in items) else None
+    return value if isinstance(value, _SCALAR) else None

@@ -199,7 +199,7 @@ def _connected(url: str, deadline_s: float) -> socket.socket:
             return plain
         plain.settimeout(_left_s(deadline_s))
         return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name that can be none
         if plain is not None:
             plain.close()
         raise RemoteError(f"cannot connect ({_short(error)})") from error

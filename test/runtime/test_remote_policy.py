@@ -270,11 +270,13 @@ def test_another_policy_behind_the_same_address_is_not_used(make):
 
 def test_metadata_that_the_bundle_names_must_be_there(make):
     wanted = {"policy": "pi05_so101", "reset_pose": [0.0, 1.5], "horizon": 8}
-    said = {**wanted, "reset_pose": np.array([0.0, 1.5]), "started": "today"}
+    said = {**wanted, "reset_pose": np.array([0.0, 1.5]), "nested": [np.zeros(2), {}]}
     with OpenpiServer(ramp, said) as server:
         make(server.url, remote={"url": server.url, "metadata": wanted})
         wrong = {"url": server.url, "metadata": {"horizon": 50}}
         assert "metadata has horizon: 8, not 50" in refusal(make, server.url, remote=wrong)
+        strange = {"url": server.url, "metadata": {"nested": [1]}}
+        assert "metadata has nested: None" in refusal(make, server.url, remote=strange)
         missing = {"url": server.url, "metadata": {"robot": "so101"}}
         assert "metadata has robot: None" in refusal(make, server.url, remote=missing)
 

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +59,7 @@ def test_nobody_there():
         port = taken.getsockname()[1]
     assert "cannot connect" in refusal(f"ws://127.0.0.1:{port}")
     assert "cannot connect" in refusal("ws://no-such-host.invalid:8000")
+    assert "cannot connect" in refusal("ws://no..host:8000")
 
 
 @settings(max_examples=40)
@@ -157,6 +161,40 @@ def test_messages_and_their_limit(fragments):
         with pytest.raises(RemoteError, match="closed"):
             client.receive(deadline_s)
         client.close()
+        client.close()
+        server.shutdown()
+    thread.join(PATIENT_S)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
+def test_a_server_that_nobody_vouches_for_is_not_asked(tmp_path, monkeypatch):
+    from websockets.sync.server import serve
+
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *subject, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def echo(connection) -> None:
+        for message in connection:
+            connection.send(message)
+
+    with serve(echo, "localhost", 0, ssl=context, close_timeout=0.1) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        port = server.socket.getsockname()[1]
+        assert "CERTIFICATE_VERIFY_FAILED" in refusal(f"wss://localhost:{port}")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert "mismatch" in refusal(f"wss://127.0.0.1:{port}").lower()
+        client = WebSocket(f"wss://localhost:{port}", {}, PATIENT_S, MAX_BYTES)
+        assert not client.attend()
+        deadline_s = time.monotonic() + PATIENT_S
+        client.send(b"private", deadline_s)
+        assert client.receive(deadline_s) == b"private"
+        assert not client.attend()
         client.close()
         server.shutdown()
     thread.join(PATIENT_S)
