@@ -26,6 +26,7 @@ from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.units import FloatArray
 from levine_policy_node.errors import ConfigError, UnknownNameError
 from levine_policy_node.resources import share_directory
+from levine_policy_node.robot_effort import CommandInterface, interface_problem
 from levine_policy_node.strict_model import Strict
 
 LimitName = Literal["position", "velocity", "acceleration", "jerk", "effort"]
@@ -78,7 +79,7 @@ class Joint(Strict):
         return self
 
 
-class Controller(Strict):
+class Controller(CommandInterface):
     """The ros2_control controller that moves the joints."""
 
     type: Literal["joint_trajectory", "forward_command"]
@@ -150,6 +151,9 @@ class Robot(Strict):
                 raise ValueError(f"joints.{name}.position: no room left inside position_margin")
             if not limits.lower[i] <= self.home[name] <= limits.upper[i]:
                 raise ValueError(f"home.{name}: {self.home[name]} is outside the joint's limits")
+        problem = interface_problem(self.controller.type, self.controller, self.joints)
+        if problem:
+            raise ValueError(problem)
         return self
 
     @property

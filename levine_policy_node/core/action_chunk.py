@@ -28,6 +28,9 @@ class ActionChunk:
             between rows count.
         delay_rows: For how many rows before the chunk takes effect it was inferred (real-time
             chunking, rows as the policy returns them); None if it knows of no delay.
+        efforts: What to push with instead of targets, shape (T, J) [N m], during the period that
+            ends at the row's time; `positions` then repeat where the arm was observed. None if
+            the targets are positions.
     """
 
     joint_names: tuple[str, ...]
@@ -37,6 +40,7 @@ class ActionChunk:
     source: str = ""
     delay_rows: int | None = None
     integrated_from: FloatArray | None = None
+    efforts: FloatArray | None = None
 
     def row_stamp(self, row: int) -> StampNs:
         """When row `row` is due, on the ROS clock [ns]."""

@@ -48,6 +48,7 @@ class Fault(Enum):
     ESTOP_SILENT = "emergency stop line is silent"
     JOINT_STATES_LOST = "joint states are late"
     TRACKING = "the arm does not follow"
+    RUNS_AWAY = "the arm is pushed beyond its limits"
     POLICY_LOST = "the policy is silent"
     POLICY_STALLED = "the policy does not infer"
     STARVED = "no chunk came in time"
@@ -83,6 +84,7 @@ RESPONSES: Mapping[Fault, Response] = {
     Fault.ESTOP_SILENT: Response(Severity.ESTOP, Clears.ON_RESET, _ALL),
     Fault.JOINT_STATES_LOST: Response(Severity.PSTOP, Clears.ON_RESET),
     Fault.TRACKING: Response(Severity.PSTOP, Clears.ON_RESET),
+    Fault.RUNS_AWAY: Response(Severity.PSTOP, Clears.ON_RESET, frozenset({Mode.POLICY})),
     Fault.POLICY_LOST: Response(Severity.PAUSE, Clears.WHEN_GONE, frozenset({Mode.POLICY})),
     Fault.POLICY_STALLED: Response(Severity.PAUSE, Clears.WHEN_GONE, frozenset({Mode.POLICY})),
     Fault.STARVED: Response(Severity.PAUSE, Clears.ON_MODE_CHANGE, frozenset({Mode.POLICY})),

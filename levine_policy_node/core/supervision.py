@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from levine_policy_node.core.effort_limits import EffortOptions
+from levine_policy_node.core.effort_timeline import EffortTimeline
 from levine_policy_node.core.faults import Fault, Severity
 from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.modes import Event, Mode, ModeState
@@ -50,6 +52,7 @@ class SupervisorOptions:
         estop_heartbeat_s: Silence of `estop` that latches ESTOP; 0 does not watch it.
         resume_distance: The commanded position is taken up again when arming if the arm is
             within this of it; else the measured position is.
+        efforts: Of an arm that takes efforts; None for one that takes positions.
     """
 
     limits: JointLimits
@@ -76,6 +79,7 @@ class SupervisorOptions:
     clock_tolerance_s: float = 0.05
     estop_heartbeat_s: float = 0.0
     resume_distance: float = 0.03
+    efforts: EffortOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,8 @@ class Inputs:
         estop_received_ns: When the line was last heard, None before that.
         publishers: Publishers on the controller's command topic, ours included.
         requests: Operator's acts since the last tick, in order.
+        pushes: What chunks are for an arm that takes efforts, in order.
+        seen: Faults that were noticed before the tick, with their evidence.
     """
 
     ros_offset_ns: int
@@ -157,6 +163,8 @@ class Inputs:
     estop_received_ns: SteadyNs | None = None
     publishers: int = 1
     requests: tuple[Request, ...] = ()
+    pushes: tuple[EffortTimeline[StampNs], ...] = ()
+    seen: Mapping[Fault, str] = field(default_factory=dict[Fault, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +191,8 @@ class Decision:
         occurrences: What happened.
         replies: One for each request.
         faults: Latched faults with their evidence.
+        efforts: To be sent to an arm that takes efforts, (J,) [N m]; None where nothing is.
+        asked_efforts: What was asked for before any bound, (J,) [N m].
     """
 
     mode: ModeState
@@ -195,6 +205,8 @@ class Decision:
     occurrences: tuple[Occurrence, ...]
     replies: tuple[Reply, ...]
     faults: Mapping[Fault, str]
+    efforts: FloatArray | None = None
+    asked_efforts: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +229,21 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Pushing:
+    """What is remembered of an arm that takes efforts.
+
+    Attributes:
+        rows: The policy's newest efforts.
+        sent: The efforts of the last tick; None if nothing was sent.
+        loose: Whether the arm was pushed and has not come to rest since.
+    """
+
+    rows: EffortTimeline[SteadyNs] | None = None
+    sent: FloatArray | None = None
+    loose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SupervisorState:
     """What the supervisor remembers between ticks.
 
@@ -235,6 +262,7 @@ class SupervisorState:
         target: Operator's target the plan goes to.
         faults: Latched faults with their evidence.
         watch: Memory of the watchdogs.
+        pushing: Memory for an arm that takes efforts.
     """
 
     mode: ModeState = _BOOT_MODE
@@ -251,3 +279,9 @@ class SupervisorState:
     target: FloatArray | None = None
     faults: Mapping[Fault, str] = field(default_factory=dict[Fault, str])
     watch: Watch = Watch()
+    pushing: Pushing = Pushing()
+
+    @property
+    def newest(self) -> object:
+        """What the policy asked for last, of whichever kind."""
+        return self.reference if self.pushing.rows is None else self.pushing.rows

@@ -54,6 +54,7 @@ def causes_seen(
         Fault.FOREIGN_PUBLISHER: foreign_publisher(inputs),
         Fault.CLOCK_STEPPED: clock_stepped(state, inputs, options),
         Fault.STOP_OVERDUE: _stop_overdue(state, now_ns, options),
+        **inputs.seen,
     }
     return {fault: evidence for fault, evidence in found.items() if evidence}
 

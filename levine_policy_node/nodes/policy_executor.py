@@ -22,7 +22,6 @@ from levine_policy_node.core.alignment import StreamFault
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.inference_pace import InferencePace
 from levine_policy_node.core.inference_times import InferenceTimes
-from levine_policy_node.core.trajectory_message import trajectory_bytes
 from levine_policy_node.core.units import StampNs, seconds
 from levine_policy_node.nodes.policy_logs import PolicyLogs
 from levine_policy_node.nodes.policy_ports import PolicyPorts
@@ -33,6 +32,7 @@ from levine_policy_node.nodes.swap_parameters import SwapParameters
 from levine_policy_node.robot import load_robot
 from levine_policy_node.ros.clocks import ros_now, steady_now
 from levine_policy_node.ros.diagnostics import diagnostics_to_msg
+from levine_policy_node.ros.effort_messages import placed_message
 from levine_policy_node.ros.entrypoint import run
 from levine_policy_node.ros.messages import (
     MessageError,
@@ -264,7 +264,7 @@ class PolicyExecutor(SwapHost):
                 throttle_duration_sec=5.0,
             )
             return 0.0
-        self._ports.chunks.publish(trajectory_bytes(merged.timeline))
+        self._ports.chunks.publish(placed_message(merged.timeline))
         return (len(chunk.positions) - merged.dropped_rows) * chunk.dt_s
 
     def _on_second(self) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from levine_policy_node.core.action_chunk import ActionChunk
@@ -75,6 +77,10 @@ class PolicyShadow:
             ObservationError: If it lacks something in the observation.
         """
         said = self._slot.policy.infer(seen)
+        if said.efforts is not None:
+            # How far apart two efforts lead is not a distance of rows: it waits for standstill.
+            self.figures["observations"] = self.figures.get("observations", 0) + 1
+            return math.inf
         rows = common_rows(chunk, said, seen.joint_positions)
         problem = implausible(said, self._robot.limits(), self._robot.arm_joints())
         if problem:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from levine_policy_node.core.alignment import AlignmentLimits
+from levine_policy_node.core.effort_placement import EffortPlacer
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.merge import MergeOptions
 from levine_policy_node.core.placement import ChunkPlacer
@@ -56,14 +57,19 @@ class PolicySlot:
     bundle: Bundle
     policy: LoadedPolicy
     replanner: Replanner
-    placer: ChunkPlacer
+    placer: ChunkPlacer | EffortPlacer
     summary: str
     remarks: tuple[str, ...]
 
     def continue_from(self, other: PolicySlot, now_ns: StampNs) -> None:
         """Take over from `other`: the joint states it has seen, the timeline that is played."""
         self.replanner.continue_from(other.replanner)
-        self.placer.continue_from(other.placer, now_ns)
+        mine, others = self.placer, other.placer
+        # A robot takes either positions or efforts, so both are of one kind.
+        if isinstance(mine, ChunkPlacer) and isinstance(others, ChunkPlacer):
+            mine.continue_from(others, now_ns)
+        elif isinstance(mine, EffortPlacer) and isinstance(others, EffortPlacer):
+            mine.continue_from(others)
 
 
 def make_slot(
@@ -86,21 +92,24 @@ def make_slot(
     )
     if settings.trial_limits is not None:
         try_bundle(bundle, robot, options, settings.trial_limits, settings.access)
+    pushes = bool(bundle.document.action.effort_names)
     return PolicySlot(
         bundle=bundle,
         policy=load_policy(bundle, robot, options, settings.access),
         replanner=Replanner(
             store, bundle.cameras, _alignment(robot, settings), replan, bundle.document.context
         ),
-        placer=ChunkPlacer(robot.limits(), merge, prefix),
-        summary=(
-            f"{bundle.source} for {robot.name}{_served(bundle)}, {describe(replan)}, "
-            f"{merge.rule}, smoothing {merge.smoothing_s:g} s"
+        placer=(
+            EffortPlacer(robot.controller.actuation_delay_s)
+            if pushes
+            else ChunkPlacer(robot.limits(), merge, prefix)
         ),
+        summary=f"{bundle.source} for {robot.name}{_served(bundle)}, {describe(replan)}, "
+        + ("efforts" if pushes else f"{merge.rule}, smoothing {merge.smoothing_s:g} s"),
         remarks=(
             *([f"{bundle.path} was read as {bundle.origin}"] if bundle.origin else []),
             *bundle.notes,
-            *merge_remarks(bundle.document.chunk, merge, bundle.document.rate),
+            *(() if pushes else merge_remarks(bundle.document.chunk, merge, bundle.document.rate)),
             *replan_remarks(bundle, replan),
             *(
                 f"{name}: is optional, and robot {robot.name} has no such camera"

@@ -22,6 +22,8 @@ from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
 from levine_policy_node.core.acts import prepare_chunk
+from levine_policy_node.core.effort_supervisor import step_efforts
+from levine_policy_node.core.effort_timeline import EffortTimeline
 from levine_policy_node.core.modes import MOVING, Event, Mode
 from levine_policy_node.core.statistics import RollingPercentiles
 from levine_policy_node.core.supervision import (
@@ -31,7 +33,6 @@ from levine_policy_node.core.supervision import (
     SupervisorState,
 )
 from levine_policy_node.core.supervisor import step
-from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import StampNs, SteadyNs, seconds
 from levine_policy_node.nodes.supervisor_setup import (
     SafetySupervisorParameters,
@@ -41,13 +42,16 @@ from levine_policy_node.nodes.supervisor_setup import (
 from levine_policy_node.robot import load_robot
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import steady_now
+from levine_policy_node.ros.controllers.forward_command import ForwardEffortOutput
 from levine_policy_node.ros.controllers.joint_trajectory import JointTrajectoryOutput
 from levine_policy_node.ros.deadline_loop import (
     DeadlineLoop,
     GapStatistics,
 )
 from levine_policy_node.ros.diagnostics import diagnostics_to_msg
+from levine_policy_node.ros.effort_messages import efforts_from_bytes
 from levine_policy_node.ros.entrypoint import run
+from levine_policy_node.ros.messages import timeline_from_bytes
 from levine_policy_node.ros.operator_requests import OperatorRequests
 from levine_policy_node.ros.parameters import load_parameters
 from levine_policy_node.ros.scheduling import (
@@ -93,13 +97,14 @@ class SafetySupervisor(Node):
         self._robot = load_robot(p.robot)
         self._controller = make_output(self, self._robot)
         self._options = make_options(p, self._robot, self._controller)
+        self._step = step if self._options.efforts is None else step_efforts
         self._state = SupervisorState()
         self._faults = ""
         self._resting = threading.Event()
         self._requests = OperatorRequests()
         self._outputs = SupervisorOutputs(self, self._robot.joint_names)
         self._inputs = SupervisorInputs(
-            self, self._robot.joint_names, self._controller.publishers, self._prepare
+            self, self._robot.joint_names, self._controller.publishers, self._read
         )
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
         for name, act in _TRIGGERS.items():
@@ -139,14 +144,14 @@ class SafetySupervisor(Node):
 
     def decide(self, taken: Inputs, due_ns: SteadyNs) -> _Decided:
         """Decide a tick; nothing is sent, said or remembered yet."""
-        return _Decided(due_ns, taken, *step(self._state, due_ns, taken, self._options))
+        return _Decided(due_ns, taken, *self._step(self._state, due_ns, taken, self._options))
 
     def send(self, decided: _Decided) -> None:
         """Send what was decided, then answer and say it."""
         decision = decided.decision
-        known, self._state = self._state.reference, decided.state
+        known, self._state = self._state.newest, decided.state
         self._command(decision)
-        chunk = decided.state.reference
+        chunk = decided.state.newest
         if decision.mode.mode is Mode.POLICY and chunk is not None and chunk is not known:
             now_ns = steady_now() + decided.taken.ros_offset_ns
             self._chunk_to_command_s.add(seconds(now_ns - self._inputs.chunk_sent_ns))
@@ -166,6 +171,9 @@ class SafetySupervisor(Node):
         if isinstance(self._controller, JointTrajectoryOutput):
             if decision.window is not None:
                 self._controller.send_window(decision.window, decision.offset_ns, decision.source)
+        elif isinstance(self._controller, ForwardEffortOutput):
+            if decision.efforts is not None:
+                self._controller.send_efforts(decision.efforts)
         elif decision.command is not None:
             self._controller.send_position(decision.command.position)
         if decision.command is None:
@@ -181,7 +189,10 @@ class SafetySupervisor(Node):
 
     # In the executor's thread.
 
-    def _prepare(self, chunk: Timeline[StampNs]) -> Chunk:
+    def _read(self, data: bytes) -> Chunk | EffortTimeline[StampNs]:
+        if self._options.efforts is not None:
+            return efforts_from_bytes(data, self._robot.joint_names)
+        chunk = timeline_from_bytes(data, self._robot.joint_names)
         return prepare_chunk(chunk, self._state, steady_now(), self._options)
 
     def _trigger(

@@ -6,11 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+from levine_policy_node.core.units import nanoseconds
 from levine_policy_node.errors import ConfigError
 from levine_policy_node.nodes.sim_cameras import SimCamera
 from levine_policy_node.robot import Robot
 from levine_policy_node.ros.parameters import parameter
 from levine_policy_node.sim.controller_semantics import SEMANTICS, Distribution
+from levine_policy_node.sim.effort_controller import EffortCommandController
 from levine_policy_node.sim.forward_command_controller import ForwardCommandController
 from levine_policy_node.sim.joint_trajectory_controller import (
     JointTrajectoryController,
@@ -96,7 +98,11 @@ def make_controller(robot: Robot, parameters: SimArmParameters, period_ns: int) 
     if problem is not None:
         raise ConfigError(str(robot.path), "joints", problem)
     semantics = cast("Distribution", parameters.semantics)
-    if (parameters.controller_type or robot.controller.type) == "forward_command":
+    controller = robot.controller
+    if controller.interface == "effort" and controller.command_timeout_s is not None:
+        timeout_ns = nanoseconds(controller.command_timeout_s)
+        return EffortCommandController(robot.joint_names, timeout_ns, semantics)
+    if (parameters.controller_type or controller.type) == "forward_command":
         return ForwardCommandController(robot.joint_names, semantics)
     options = TrajectoryControllerOptions(
         semantics,

@@ -9,7 +9,11 @@ from rclpy.node import Node
 
 from levine_policy_node.core.supervision import SupervisorOptions
 from levine_policy_node.robot import Robot
-from levine_policy_node.ros.controllers.forward_command import ForwardCommandOutput
+from levine_policy_node.robot_effort import effort_options
+from levine_policy_node.ros.controllers.forward_command import (
+    ForwardCommandOutput,
+    ForwardEffortOutput,
+)
 from levine_policy_node.ros.controllers.joint_trajectory import JointTrajectoryOutput
 from levine_policy_node.ros.parameters import parameter
 
@@ -49,19 +53,24 @@ class SafetySupervisorParameters:
             )
 
 
-def make_output(node: Node, robot: Robot) -> JointTrajectoryOutput | ForwardCommandOutput:
+Output = JointTrajectoryOutput | ForwardCommandOutput | ForwardEffortOutput
+
+
+def make_output(node: Node, robot: Robot) -> Output:
     """Create what sends to the robot's controller."""
     kinds = {
-        "joint_trajectory": JointTrajectoryOutput,
-        "forward_command": ForwardCommandOutput,
+        ("joint_trajectory", "position"): JointTrajectoryOutput,
+        ("forward_command", "position"): ForwardCommandOutput,
+        ("forward_command", "effort"): ForwardEffortOutput,
     }
-    return kinds[robot.controller.type](node, robot.controller.name)
+    kind = kinds[robot.controller.type, robot.controller.interface]
+    return kind(node, robot.controller.name)
 
 
 def make_options(
     p: SafetySupervisorParameters,
     robot: Robot,
-    controller: JointTrajectoryOutput | ForwardCommandOutput,
+    controller: Output,
 ) -> SupervisorOptions:
     """Parameters of the same name, and what the robot file says."""
     own = {f.name for f in fields(SupervisorOptions)}
@@ -72,5 +81,6 @@ def make_options(
         exempt=~robot.arm_joints(),
         sends_windows=controller.sends_windows,
         tick_s=1.0 / p.control_rate_hz,
+        efforts=effort_options(robot.controller, robot.joints),
         **given,
     )

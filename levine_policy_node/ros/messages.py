@@ -61,15 +61,21 @@ def joint_sample_from_msg(message: JointState, joint_names: Sequence[str]) -> Jo
 
 
 def joint_state_to_msg(
-    names: Sequence[str], point: JointPoint, stamp_ns: StampNs, frame_id: str = ""
+    names: Sequence[str],
+    point: JointPoint,
+    stamp_ns: StampNs,
+    frame_id: str = "",
+    efforts: FloatArray | None = None,
 ) -> JointState:
-    """Build a JointState from a point; `effort` stays empty."""
+    """Build a JointState from a point; `effort` stays empty without efforts (J,) [N m]."""
     message = JointState()
     message.header.stamp = stamp_to_msg(stamp_ns)
     message.header.frame_id = frame_id
     message.name = list(names)
     message.position = point.position.tolist()
     message.velocity = point.velocity.tolist()
+    if efforts is not None:
+        message.effort = efforts.tolist()
     return message
 
 
@@ -175,16 +181,17 @@ def _usable(found: TrajectoryFields, joint_names: Sequence[str]) -> Timeline[Sta
 
 
 def action_chunk_to_msg(chunk: ActionChunk) -> JointTrajectory:
-    """Build `policy/raw_chunk`: positions only, `header.stamp` = capture of the observation."""
+    """Build `policy/raw_chunk`, positions or efforts; `header.stamp` = time of the observation."""
     message = JointTrajectory()
     message.header.stamp = stamp_to_msg(chunk.observed_ns)
     message.header.frame_id = chunk.source
     message.joint_names = list(chunk.joint_names)
+    field = "positions" if chunk.efforts is None else "effort"
     message.points = [
         JointTrajectoryPoint(
-            positions=row.tolist(), time_from_start=duration_to_msg((i + 1) * chunk.dt_s)
+            **{field: row.tolist()}, time_from_start=duration_to_msg((i + 1) * chunk.dt_s)
         )
-        for i, row in enumerate(chunk.positions)
+        for i, row in enumerate(chunk.positions if chunk.efforts is None else chunk.efforts)
     ]
     return message
 

@@ -18,6 +18,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, UInt64
 from trajectory_msgs.msg import JointTrajectory
 
+from levine_policy_node.core.effort_timeline import EffortTimeline
 from levine_policy_node.core.latest import Latest
 from levine_policy_node.core.supervision import (
     BadChunk,
@@ -28,11 +29,10 @@ from levine_policy_node.core.supervision import (
     Request,
     Target,
 )
-from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs, seconds
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import ros_now, stamp_from_msg, steady_now
-from levine_policy_node.ros.messages import MessageError, by_name, timeline_from_bytes
+from levine_policy_node.ros.messages import MessageError, by_name
 
 _GRAPH_PERIOD_S = 0.1
 _READINGS = 3
@@ -55,7 +55,7 @@ class SupervisorInputs:
         node: Node,
         joint_names: Sequence[str],
         count_publishers: Callable[[], int],
-        prepare: Callable[[Timeline[StampNs]], Chunk],
+        read: Callable[[bytes], Chunk | EffortTimeline[StampNs]],
     ) -> None:
         """Subscribe.
 
@@ -63,16 +63,17 @@ class SupervisorInputs:
             node: The supervisor's node.
             joint_names: Order of every array.
             count_publishers: Asks the graph who publishes on the controller's topic.
-            prepare: Called with each chunk in the executor's thread, to spare the loop work.
+            read: Called with each chunk in the executor's thread, to spare the loop work; raises
+                MessageError for one that is not usable.
         """
         self._node = node
         self._names = tuple(joint_names)
         self._measured: Latest[Measured] = Latest()
         self._heartbeat: Latest[Heartbeat] = Latest()
         self._target: Latest[Target] = Latest()
-        self._prepare = prepare
+        self._read = read
         self.chunk_sent_ns = StampNs(0)
-        self._chunks: deque[Chunk] = deque(maxlen=_QUEUED)
+        self._chunks: deque[Chunk | EffortTimeline[StampNs]] = deque(maxlen=_QUEUED)
         self._estops: deque[tuple[bool, SteadyNs]] = deque(maxlen=_QUEUED)
         self._estop: tuple[bool, SteadyNs | None] = (False, None)
         self._publishers: Latest[int] = Latest()
@@ -102,12 +103,14 @@ class SupervisorInputs:
         if any(request.act.name == "ARM" for request in requests):
             # Graph events may be a period old; arming asks again.
             self._look_at_graph()
+        chunks = _drain(self._chunks)
         return Inputs(
             ros_offset_ns=self._ros_offset_ns(),
             measured=self._measured.get(),
             heartbeat=self._heartbeat.get(),
             target=self._target.get(),
-            chunks=tuple(_drain(self._chunks)),
+            chunks=tuple(c for c in chunks if not isinstance(c, EffortTimeline)),
+            pushes=tuple(c for c in chunks if isinstance(c, EffortTimeline)),
             estop=pressed,
             estop_received_ns=self._estop[1],
             publishers=self._publishers.get() or 0,
@@ -154,7 +157,7 @@ class SupervisorInputs:
     def _on_chunk(self, data: bytes, info: Mapping[str, int]) -> None:
         self.chunk_sent_ns = StampNs(info["source_timestamp"])
         try:
-            self._chunks.append(self._prepare(timeline_from_bytes(data, self._names)))
+            self._chunks.append(self._read(data))
         except MessageError as error:
             self._chunks.append(BadChunk(str(error)))
 

@@ -48,12 +48,18 @@ class SupervisorOutputs:
         """
         if decision.command is not None:
             self._command.publish(
-                joint_state_to_msg(self._names, decision.command, stamp_ns, decision.source)
+                joint_state_to_msg(
+                    self._names, decision.command, stamp_ns, decision.source, decision.efforts
+                )
             )
         if decision.proposal is not None:
             self._proposal.publish(
                 joint_state_to_msg(
-                    self._names, decision.proposal, stamp_ns, decision.proposal_source
+                    self._names,
+                    decision.proposal,
+                    stamp_ns,
+                    decision.proposal_source,
+                    decision.asked_efforts,
                 )
             )
         mode = decision.mode.mode

@@ -25,6 +25,8 @@ from levine_policy_node.runtime.observation_schema import (
 )
 from levine_policy_node.strict_model import Strict
 
+Effort = Annotated[float, Field(allow_inf_nan=False)]
+
 
 class JointTarget(Strict):
     """Columns of the action that are joint position targets [rad].
@@ -69,6 +71,33 @@ class VelocityTarget(Strict):
     @model_validator(mode="after")
     def _check(self) -> VelocityTarget:
         check_numbers(self.scale, self.offset, len(self.names))
+        return self
+
+
+class EffortTarget(Strict):
+    """Columns of the action that are joint efforts [N m], each for one row's period.
+
+    Attributes:
+        clip: Smallest and largest effort, after scale and offset [N m]; the robot's own bounds
+            hold besides.
+    """
+
+    kind: Literal["target/joint/effort"]
+    names: JointNames
+    scale: Numbers = 1.0
+    offset: Numbers = 0.0
+    clip: Annotated[tuple[Effort, Effort] | None, Field(strict=False)] = None
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return len(self.names)
+
+    @model_validator(mode="after")
+    def _check(self) -> EffortTarget:
+        check_numbers(self.scale, self.offset, len(self.names))
+        if self.clip is not None and self.clip[0] >= self.clip[1]:
+            raise ValueError(f"clip {list(self.clip)} must go from the smallest to the largest")
         return self
 
 
@@ -168,6 +197,7 @@ def _part_tag(value: Any) -> str | None:
 ActionPart = Annotated[
     Annotated[JointTarget, Tag("target/joint/position")]
     | Annotated[VelocityTarget, Tag("target/joint/velocity")]
+    | Annotated[EffortTarget, Tag("target/joint/effort")]
     | Annotated[GripperTarget, Tag("target/gripper/position")]
     | Annotated[GripperToggle, Tag("target/gripper/toggle")]
     | Annotated[GripperOpenClose, Tag("target/gripper/open_close")]
@@ -180,10 +210,9 @@ ActionPart = Annotated[
         _part_tag,
         custom_error_type="action_kind",
         custom_error_message=(
-            "supported: target/joint/(position|velocity), target/body/(position|rotation|pose), "
-            "target/gripper/(position|toggle|open_close), policy/terminate, target/base/velocity. "
-            "Efforts are not: an effort controller goes on pushing when commands stop, so the "
-            "robot would need one with a command timeout of its own"
+            "supported: target/joint/(position|velocity|effort), "
+            "target/body/(position|rotation|pose), target/gripper/(position|toggle|open_close), "
+            "policy/terminate, target/base/velocity"
         ),
     ),
 ]
@@ -211,6 +240,12 @@ class ActionSpec(Strict):
                 raise ValueError(f"the {what} of the hand is given twice")
         if sum(isinstance(p, GripperPart) and not p.names for p in self.parts) > 1:
             raise ValueError("names: say which gripper is which joint")
+        others = [p for p in self.parts if not isinstance(p, EffortTarget | Ignored)]
+        if self.effort_names and others:
+            raise ValueError(
+                f"parts: efforts stand alone, since the arm has one controller; found "
+                f"{others[0].kind} beside them"
+            )
         return self
 
     @property
@@ -245,10 +280,17 @@ class ActionSpec(Strict):
         return tuple(n for p in self.parts if isinstance(p, VelocityTarget) for n in p.names)
 
     @property
+    def effort_names(self) -> tuple[str, ...]:
+        """Joints that are given as efforts: all or none."""
+        return tuple(n for p in self.parts if isinstance(p, EffortTarget) for n in p.names)
+
+    @property
     def obstacle(self) -> str:
         """Why joint targets cannot be turned into actions again, or ""."""
         if self.velocity_names:
             return "its actions are velocities, and do not say where the arm is to be"
+        if self.effort_names:
+            return "its actions are efforts, and do not say where the arm is to be"
         if any(isinstance(part, (GripperToggle, GripperOpenClose)) for part in self.parts):
             return "its gripper is told to open or close, not where to be"
         scales = [getattr(part, "scale", 1.0) for part in self.parts]

@@ -24,6 +24,7 @@ from levine_policy_node.runtime.bundle_files import (
 )
 from levine_policy_node.runtime.bundle_schema import BundleDocument
 from levine_policy_node.runtime.bundle_stats import read_normalizations
+from levine_policy_node.runtime.effort_rules import interface_problem
 from levine_policy_node.runtime.importers.detect import import_draft
 from levine_policy_node.runtime.importers.draft import Draft, gaps
 from levine_policy_node.runtime.trust import Trust, check_stated
@@ -103,6 +104,9 @@ class Bundle:
                 f"'{robot.model}'",
                 "Choose a policy or a robot file that fits the other",
             )
+        problem, fix = interface_problem(document.action, robot)
+        if problem:
+            raise self._error("action.parts", problem, fix)
         known = robot.joint_names
         self._check_known("observations", "joint", document.observed_joints, known)
         self._check_known("action.parts", "joint", document.action.names, known)

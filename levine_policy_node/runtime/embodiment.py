@@ -18,6 +18,7 @@ from levine_policy_node.core.units import FloatArray, StampNs, nanoseconds
 from levine_policy_node.errors import InferenceError
 from levine_policy_node.robot import Robot
 from levine_policy_node.runtime.bundle import Bundle
+from levine_policy_node.runtime.effort_rules import effort_bounds
 from levine_policy_node.runtime.hand_kinematics import HandKinematics
 from levine_policy_node.runtime.joint_targets import JointTargets
 from levine_policy_node.runtime.preprocess import Preprocessor
@@ -46,6 +47,7 @@ class Embodiment:
         self.targets = JointTargets(bundle, robot, hand)
         columns = document.action.columns
         self._moments = Moments(document.context.past_steps, 1.0 / document.rate, columns)
+        self._effort_bounds = effort_bounds(document.action, robot)
         given_as_velocity = document.action.velocity_names
         self._velocity = np.array([name in given_as_velocity for name in robot.joint_names])
 
@@ -76,7 +78,10 @@ class Embodiment:
             raise InferenceError(f"{source}: the output is not finite")
         start, dt_s = document.chunk.start, 1.0 / document.rate
         measured, velocity = observation.joint_positions, self._velocity
-        values = self.targets.positions(actions, observation)
+        values, efforts = self.targets.positions(actions, observation), None
+        if self._effort_bounds is not None:
+            efforts = np.clip(values, *self._effort_bounds)
+            values = np.repeat(measured[None], len(values), axis=0)
         chunk = ActionChunk(
             joint_names=self._robot.joint_names,
             observed_ns=observation.stamp_ns,
@@ -85,6 +90,7 @@ class Embodiment:
             source=source,
             delay_rows=delay_rows,
             integrated_from=np.where(velocity, measured, np.nan) if np.any(velocity) else None,
+            efforts=efforts,
         )
         self._moments.played(observation.stamp_ns, actions[start:])
         return chunk.held(round(document.chunk.hold * document.rate))

@@ -18,6 +18,7 @@ from levine_policy_node.robot import Robot
 from levine_policy_node.runtime.action_schema import (
     ActionPart,
     ActionSpec,
+    EffortTarget,
     GripperOpenClose,
     GripperTarget,
     GripperToggle,
@@ -166,7 +167,7 @@ def _layout(bundle: Bundle, robot: Robot) -> ActionLayout:
     modes = [_joint_mode(part) for part in action.parts for _ in range(part.width)]
     held: dict[str, int] = {}
     for part, begin in zip(action.parts, action.begins, strict=True):
-        if isinstance(part, (JointTarget, VelocityTarget)):
+        if isinstance(part, (JointTarget, VelocityTarget, EffortTarget)):
             held.update({name: begin + i for i, name in enumerate(part.names)})
         elif isinstance(part, GripperTarget):
             held[gripper_joint(part.names, robot.gripper_ends())] = begin

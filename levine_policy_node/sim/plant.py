@@ -18,6 +18,8 @@ from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs, nanoseconds, seconds
 from levine_policy_node.sim.arm import ArmOptions, JointReading, SceneState, SimArm
 from levine_policy_node.sim.controller_trajectory import TrajectoryCommand
+from levine_policy_node.sim.effort_arm import EffortArm
+from levine_policy_node.sim.effort_controller import EffortCommandController
 from levine_policy_node.sim.forward_command_controller import ForwardCommandController
 from levine_policy_node.sim.joint_trajectory_controller import JointTrajectoryController
 from levine_policy_node.sim.limit_checks import SetpointCheck
@@ -101,7 +103,12 @@ class Plant:
         self.controller = controller
         self.monitor = CommandMonitor()
         self._options = options
-        self._arm = SimArm(options.arm)
+        if isinstance(controller, EffortCommandController):
+            self._arm = EffortArm(options.arm)
+            self._actuate = self._arm.push
+        else:
+            self._arm = SimArm(options.arm)
+            self._actuate = self._arm.apply
         self.task: Task = task or PickPlaceTask()
         names = controller.joint_names
         self._to_arm = [names.index(name) for name in JOINT_NAMES]
@@ -164,11 +171,12 @@ class Plant:
         return reason
 
     def receive_forward(self, values: FloatArray, received_ns: SteadyNs) -> str | None:
-        """Hand a forward command (J,) [rad] to the controller and the monitor.
+        """Hand a forward command (J,), [rad] or [N m], to the controller and the monitor.
 
-        The sender's clock is not this one's, so the commands themselves are differenced, one
-        period apart, and not the setpoints, of which one may repeat and the next be skipped.
-        After a silence the arm has stood still at the last of them.
+        Efforts are only counted; positions are checked against the limits. The sender's clock is
+        not this one's, so the commands themselves are differenced, one period apart, and not the
+        setpoints, of which one may repeat and the next be skipped. After a silence the arm has
+        stood still at the last of them.
 
         Returns:
             None if the controller accepted it, else why not.
@@ -177,7 +185,8 @@ class Plant:
             return "forward_command_controller is not active"
         reason = self.controller.receive(values)
         self.monitor.received(received_ns, reason)
-        if reason is None and len(values):
+        positions = not isinstance(self.controller, EffortCommandController)
+        if reason is None and len(values) and positions:
             silent_ns = received_ns - (self._forward_ns or received_ns)
             if silent_ns > _SILENT_PERIODS * self._options.period_ns:
                 for _ in range(3):
@@ -192,7 +201,7 @@ class Plant:
         if isinstance(self.controller, JointTrajectoryController):
             self.monitor.record(self._check.check(setpoint, now_ns))
         # ros2_control's limiters skip a command that is not a number; the servo keeps the last.
-        if np.all(np.isfinite(setpoint)):
+        if np.all(np.isfinite(setpoint)) or isinstance(self._arm, EffortArm):
             due_ns = now_ns + nanoseconds(self._options.actuation_delay_s)
             self._written.append((due_ns, setpoint[self._to_arm]))
         self._advance(now_ns)
@@ -205,7 +214,7 @@ class Plant:
             if due_ns > at_ns:
                 self._arm.advance(seconds(due_ns - at_ns))
                 at_ns = due_ns
-            self._arm.apply(setpoint)
+            self._actuate(setpoint)
         self._arm.advance(seconds(end_ns - at_ns))
 
     def _judge(self) -> None:

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated arm behind a controller of efforts: pushed, let go, and left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from levine_policy_node.core.units import StampNs, SteadyNs
+from levine_policy_node.robot import load_robot
+from levine_policy_node.sim.effort_controller import EffortCommandController
+from levine_policy_node.sim.plant import Plant, PlantOptions, hard_limits
+
+ROBOT = load_robot("sim_so101_effort")
+NAMES = ROBOT.joint_names
+MS = 1_000_000
+TIMEOUT = 100 * MS
+
+
+class Bench:
+    """The plant, cycle by cycle."""
+
+    def __init__(self):
+        self.now_ns = 10**9
+        controller = EffortCommandController(NAMES, TIMEOUT)
+        limits = hard_limits(ROBOT.limits(), ROBOT.position_margin)
+        self.plant = Plant(controller, limits, PlantOptions(10 * MS), 0, StampNs(self.now_ns))
+
+    def cycles(self, count, efforts=None):
+        for _ in range(count):
+            if efforts is not None:
+                assert self.plant.receive_forward(efforts, SteadyNs(self.now_ns)) is None
+            self.now_ns += 10 * MS
+            self.plant.step(StampNs(self.now_ns), self.plant.read())
+        return self.plant.read()
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+def test_without_efforts_the_drives_hold_the_arm(bench):
+    start = bench.plant.read().position
+    np.testing.assert_allclose(bench.cycles(100).position, start, atol=0.01)
+
+
+def test_an_effort_of_zero_carries_the_arm_and_does_not_hold_it(bench):
+    start = bench.cycles(1).position
+    reading = bench.cycles(100, np.zeros(6))
+    np.testing.assert_allclose(reading.position, start, atol=0.02)
+    np.testing.assert_array_equal(reading.effort, np.zeros(6))
+
+
+def test_an_effort_moves_its_joint_as_newton_says(bench):
+    push = np.zeros(6)
+    push[0] = 0.3
+    before = bench.cycles(1, push)
+    after = bench.cycles(30, push)
+    # 0.3 N m, less 0.052 of friction, against 0.6 N m s/rad of damping.
+    assert after.velocity[0] == pytest.approx((0.3 - 0.052) / 0.6, rel=0.15)
+    assert after.position[0] > before.position[0] + 0.05
+
+
+def test_silence_stops_the_arm_by_its_own_drives(bench):
+    push = np.zeros(6)
+    push[0] = 0.5
+    bench.cycles(40, push)
+    assert bench.cycles(9).velocity[0] > 0.5
+    stopped = bench.cycles(40)
+    assert abs(stopped.velocity[0]) < 0.02
+    np.testing.assert_allclose(bench.cycles(50).position, stopped.position, atol=0.01)
+    # And the next message moves it again.
+    assert bench.cycles(20, push).velocity[0] > 0.3
+
+
+def test_a_reset_takes_every_push_away(bench):
+    bench.cycles(20, np.full(6, 0.4))
+    bench.plant.reset(0, StampNs(bench.now_ns))
+    start = bench.plant.read().position
+    reading = bench.cycles(50)
+    np.testing.assert_allclose(reading.position, start, atol=0.01)
