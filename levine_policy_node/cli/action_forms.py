@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from levine_policy_node.runtime.action_schema import (
     ActionPart,
+    EffortTarget,
     GripperOpenClose,
     GripperTarget,
     GripperToggle,
@@ -21,6 +22,9 @@ def target_forms(part: ActionPart) -> list[tuple[str, str]]:
         return [(name, f"position, {part.mode}") for name in part.names]
     if isinstance(part, VelocityTarget):
         return [(name, "velocity, summed up") for name in part.names]
+    if isinstance(part, EffortTarget):
+        clipped = "" if part.clip is None else f", {part.clip[0]:g} .. {part.clip[1]:g} N m"
+        return [(name, f"effort{clipped}") for name in part.names]
     if isinstance(part, Ignored):
         return [("none", f"{part.kind}, {part.dim} column(s), ignored")]
     if isinstance(part, BodyTarget):

@@ -17,6 +17,8 @@ from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.timeline import ClockNs
 from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs, nanoseconds
 
+_HALF_NS = 0.501e-9
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EffortTimeline(Generic[ClockNs]):
@@ -58,8 +60,15 @@ class EffortTimeline(Generic[ClockNs]):
         offset_s = (int(time_ns) - int(self.start_ns)) / NS_PER_S
         if offset_s < 0.0 or int(time_ns) >= self.end_ns:
             return None
-        knot = int(self.times_s.searchsorted(offset_s, side="right")) - 1
-        return self.efforts[min(knot, len(self.times_s) - 2)]
+        return self.efforts[self.knot(offset_s)]
+
+    def knot(self, offset_s: float) -> int:
+        """Index of the efforts in force `offset_s` [s] after the start, which is not after the end.
+
+        A knot in whole nanoseconds may miss its time by half of one.
+        """
+        found = int(self.times_s.searchsorted(offset_s + _HALF_NS, side="right")) - 1
+        return min(found, len(self.times_s) - 2)
 
 
 def pushing(chunk: ActionChunk, actuation_delay_s: float = 0.0) -> EffortTimeline[StampNs]:
@@ -93,8 +102,7 @@ def still_due(line: EffortTimeline[StampNs], now_ns: StampNs) -> EffortTimeline[
     """The efforts without those that have passed; None if all have."""
     if now_ns >= line.end_ns:
         return None
-    passed_s = (int(now_ns) - int(line.start_ns)) / NS_PER_S
-    first = max(0, int(line.times_s.searchsorted(passed_s, side="right")) - 1)
+    first = max(0, line.knot((int(now_ns) - int(line.start_ns)) / NS_PER_S))
     if first == 0:
         return line
     begin_s = float(line.times_s[first])

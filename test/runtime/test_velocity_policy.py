@@ -79,16 +79,6 @@ def test_chunks_continue_each_other_although_the_arm_lags(tmp_path):
     np.testing.assert_allclose(moved[:5], asked[:5], atol=5e-3)
 
 
-def test_efforts_are_refused_with_the_reason(tmp_path):
-    parts = [{"kind": "target/joint/effort", "names": list(JOINTS)}]
-    with pytest.raises(BundleError) as caught:
-        load(tmp_path, parts)
-    text = str(caught.value)
-    assert "action.parts.0" in text
-    assert "'target/joint/effort' is not supported" in text
-    assert "command timeout" in text
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
