@@ -63,9 +63,9 @@ class EffortTimeline(Generic[ClockNs]):
         return self.efforts[self.knot(offset_s)]
 
     def knot(self, offset_s: float) -> int:
-        """Index of the efforts in force `offset_s` [s] after the start, which is not after the end.
+        """Index of the efforts in force `offset_s` [s] after the start, before the end.
 
-        A knot in whole nanoseconds may miss its time by half of one.
+        A time in whole nanoseconds may miss its knot by half of one.
         """
         found = int(self.times_s.searchsorted(offset_s + _HALF_NS, side="right")) - 1
         return min(found, len(self.times_s) - 2)

@@ -40,7 +40,7 @@ def test_torques_bring_the_arm_to_its_pose_and_a_kill_stops_it(tmp_path):
         pushed = lambda: [m for m in commands if m.header.frame_id.startswith("policy:gps@")]  # noqa: E731
         running.spin_until(pushed, 5.0, "the commands of the policy")
         assert all(np.max(np.abs(m.effort)) <= 1.5 for m in pushed())
-        _home(running)
+        _start_again(running)
         _kill_the_supervisor(running)
 
 
@@ -58,12 +58,12 @@ def _push_until(running: Running, done: Callable[[], bool]) -> None:
     raise AssertionError(f"not there; mode {running.rollout.mode}")
 
 
-def _home(running: Running) -> None:
-    """It holds where it stands, and goes home by impedance."""
+def _start_again(running: Running) -> None:
+    """Held where it stood, let go, and laid out anew."""
     running.rollout.call("supervisor/pause")
     running.spin_until(lambda: running.rollout.mode == "PAUSED", 5.0, "PAUSED")
-    running.call("supervisor/home")
-    running.spin_until(lambda: running.rollout.mode == "PAUSED", 15.0, "home")
+    running.call("supervisor/disarm")
+    running.rollout.reset_scene(2)
 
 
 def _kill_the_supervisor(running: Running) -> None:
