@@ -62,11 +62,14 @@ def _hand(robot: Robot) -> list[str]:
 
 def _describe(robot: Robot) -> str:
     controller = robot.controller
+    timeout_s = controller.command_timeout_s
+    silence = "" if timeout_s is None else f", brakes by itself {timeout_s:g} s after the last"
     parts = [
         f"{robot.name} (model {robot.model}): {robot.description}",
         f"  urdf        {robot.urdf}",
         f"  controller  {controller.name} ({controller.type}), actuation delay "
         f"{controller.actuation_delay_s:g} s",
+        f"  takes       {controller.interface}s{silence}",
         f"  margin      commands stay {_margins(robot)} inside the position limits",
         *_hand(robot),
         "",

@@ -9,8 +9,9 @@ on a plan of positions. Here the plan becomes torque:
   wherever the arm is, and once the arm stands there it is held there.
 * The supervisor moves or holds the arm: a spring and a damper pull it along the plan.
 
-Efforts need a measurement. While joint states are late nothing is sent, and the robot's own
-command timeout brakes the arm, as it does when this process dies.
+Efforts need a measurement. Spring and damper fade as it ages, since a damper that acts on an old
+velocity pushes an arm that has stopped meanwhile. While joint states are late nothing is sent, and
+the robot's own command timeout brakes the arm, as it does when this process dies.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ _LATEST_START_S = 2.0
 # `step` follows a reference of this length at least.
 _SHOWN_S = 0.2
 _OVER_S = 0.01
+# Joint states come every 20 ms at least, and a tick is decided up to 6 ms ahead.
+_FRESH_S, _STALE_S = 0.03, 0.06
 
 
 def step_efforts(
@@ -89,6 +92,7 @@ def step_efforts(
     asked = pushed
     if asked is None:
         asked = impedance(point, measured.position, measured.velocity, options.efforts)
+        asked = asked * _freshness(measured, now_ns)
     sent = _sent(asked, state.pushing.sent, min(passed_s, options.tick_s), options.efforts)
     source = decision.source
     if state.pushing.loose and pushed is None:
@@ -185,7 +189,9 @@ def _led(
     memory, mode = state.pushing, state.mode.mode
     if mode is Mode.HUMAN:
         return replace(state, pushing=replace(memory, loose=False)), command, None
-    if mode is not Mode.POLICY and not memory.loose:
+    # What blocks the arm is not to be pushed at after the stop.
+    blocked = Fault.TRACKING in state.faults
+    if mode is not Mode.POLICY and not memory.loose and not blocked:
         return state, command, None
     here = held_position(measured.position, options.limits)
     pushed = None
@@ -198,6 +204,12 @@ def _led(
     loose = replace(memory, loose=mode is Mode.POLICY or moving)
     state = replace(state, plan=plan, ticks=(), pushing=loose)
     return state, JointPoint.at_rest(here), pushed
+
+
+def _freshness(measured: Measured, now_ns: SteadyNs) -> float:
+    """How far a measurement of this age is to be acted on, 1 to 0."""
+    age_s = seconds(now_ns - measured.received_ns)
+    return float(np.clip((_STALE_S - age_s) / (_STALE_S - _FRESH_S), 0.0, 1.0))
 
 
 def _sent(

@@ -86,4 +86,4 @@ def test_a_mistake_in_the_file_is_one_line_and_exit_code_2(edit, capsys, tmp_pat
 
 def test_an_unknown_name_lists_the_known_ones(capsys):
     assert main(["check-robot", "so102"]) == 2
-    assert "sim_so101, so101" in capsys.readouterr().err
+    assert "sim_so101, sim_so101_effort, so101" in capsys.readouterr().err

@@ -405,7 +405,7 @@ ISAAC = {
     "modifiers": ("observations__policy__0__extras__modifiers", ["bias"], "modifiers cannot be"),
     "relative every step": ("actions__0__full_path", "x.RelativeJointPositionAction",
                             "in every physics step"),
-    "efforts": ("actions__0__full_path", "x.JointEffortAction", "efforts, which are refused"),
+    "efforts": ("actions__0__full_path", "x.JointEffortAction", "efforts, which are not read"),
     "clipped action": ("actions__0__clip", [[-1.0, 1.0]] * N, "clips cannot be"),
     "no defaults": ("observations__policy__0__joint_pos_offsets", None, "offsets: is missing"),
     "no joints": ("actions__0__joint_names", [], "joint_names: is missing or empty"),

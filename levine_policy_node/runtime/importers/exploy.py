@@ -88,7 +88,8 @@ def _targets(
         names = list(_metadata(graph, file, group).names("names"))
         chosen = next((quantity for quantity in ("pos", "vel") if quantity in given), None)
         if chosen is None:
-            raise refused(file, f"output {group}", "gives efforts only, which are refused")
+            problem = "gives efforts only, which are not read here: write a policy.yaml"
+            raise refused(file, f"output {group}", problem)
         output = f"{group}.{chosen}"
         rows, columns = rows_and_columns(file, output, graph.outputs[output], 1)
         check_width(file, group, len(names), rows * columns, output)

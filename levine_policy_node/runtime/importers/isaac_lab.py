@@ -28,7 +28,7 @@ _TERMS = {
 _ACTIONS = {"JointPositionAction": "position", "JointVelocityAction": "velocity"}
 _WHY_NOT = {
     "RelativeJointPositionAction": "adds to the joints in every physics step, not in every row",
-    "JointEffortAction": "commands efforts, which are refused",
+    "JointEffortAction": "commands efforts, which are not read here: write a policy.yaml",
     "generated_commands": "is a command, which cannot be observed yet",
 }
 
