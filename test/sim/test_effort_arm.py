@@ -6,8 +6,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from levine_policy_node.core.effort_supervisor import step_efforts
+from levine_policy_node.core.effort_timeline import EffortTimeline
+from levine_policy_node.core.modes import Event, Mode
+from levine_policy_node.core.supervision import (
+    Heartbeat,
+    Inputs,
+    Measured,
+    Request,
+    SupervisorOptions,
+    SupervisorState,
+)
 from levine_policy_node.core.units import StampNs, SteadyNs
 from levine_policy_node.robot import load_robot
+from levine_policy_node.robot_effort import effort_options
 from levine_policy_node.sim.effort_controller import EffortCommandController
 from levine_policy_node.sim.plant import Plant, PlantOptions, hard_limits
 
@@ -80,3 +92,74 @@ def test_a_reset_takes_every_push_away(bench):
     start = bench.plant.read().position
     reading = bench.cycles(50)
     np.testing.assert_allclose(reading.position, start, atol=0.01)
+
+
+class Supervised(Bench):
+    """The plant with a supervisor at every cycle, and a policy that pushes as it is told to."""
+
+    options = SupervisorOptions(
+        limits=ROBOT.limits(),
+        home=ROBOT.home_position(),
+        exempt=np.zeros(6, dtype=bool),
+        sends_windows=False,
+        efforts=effort_options(ROBOT.controller, ROBOT.joints),
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.state = SupervisorState()
+        self.fastest = 0.0
+
+    def tick(self, push, *acts):
+        now = SteadyNs(self.now_ns)
+        reading = self.plant.read()
+        self.fastest = max(self.fastest, float(np.max(np.abs(reading.velocity))))
+        rows = EffortTimeline(
+            NAMES, StampNs(self.now_ns), np.array([0.0, 0.05]), np.stack([push] * 2), "policy:p"
+        )
+        self.state, decision = step_efforts(
+            self.state,
+            now,
+            Inputs(
+                ros_offset_ns=0,
+                measured=Measured(reading.position, reading.velocity, now),
+                heartbeat=Heartbeat(self.now_ns, now),
+                requests=tuple(Request(act) for act in acts),
+                pushes=(rows,),
+            ),
+            self.options,
+        )
+        assert all(reply.accepted for reply in decision.replies)
+        return self.cycles(1, decision.efforts)
+
+    def engaged(self):
+        still = np.zeros(6)
+        self.tick(still)
+        for act in (Event.ARM, Event.ENGAGE):
+            self.tick(still, act)
+        return self
+
+
+@pytest.mark.parametrize(
+    "push",
+    [
+        (2.9, 0.0, 0.0, 0.0, 0.0, 0.0),
+        (0.0, 2.9, -2.9, 0.0, 0.0, 0.0),
+        (-0.4, 0.0, 0.0, 0.5, -0.6, 0.4),
+        (0.0, 0.0, 0.3, 0.0, 2.9, -2.9),
+    ],
+)
+def test_whatever_a_policy_pushes_the_arm_is_stopped_inside_its_joints(push):
+    arm = Supervised().engaged()
+    low, high = np.array([joint.position for joint in ROBOT.joints.values()]).T
+    stopped = 0
+    for _ in range(600):
+        reading = arm.tick(np.array(push))
+        assert np.all((reading.position > low) & (reading.position < high))
+        stopped += arm.state.mode.mode is Mode.PSTOP
+        if stopped == 50:
+            break
+    assert stopped == 50
+    assert np.max(np.abs(reading.velocity)) < 0.05
+    # It is noticed one tick late, and braked as fast as the drives can.
+    assert arm.fastest < 1.5 * np.max(ROBOT.limits().velocity)
