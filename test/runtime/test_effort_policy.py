@@ -78,6 +78,7 @@ def test_the_visuomotor_export_answers_as_its_own_code_does():
         ([PART], {"chunk__merge": "rtc"}, "efforts"),
         ([PART], {"chunk__merge": "blend"}, "chunk.merge is not for efforts"),
         ([PART], {"chunk__ensemble": 0.1}, "chunk.ensemble is not for efforts"),
+        ([PART], {"chunk__hold": 0.1}, "chunk.hold is not for efforts"),
         ([PART], {"chunk__smoothing": 0.05}, "chunk.smoothing is not for efforts"),
     ],
 )
