@@ -3,9 +3,9 @@
 
 Each step solves for the position first and for the rotation with the motion that is left, so that
 an arm of five joints meets the position and comes as near as it can to the rotation (Nakamura,
-Hanafusa, Yoshikawa 1987). The damping falls with the square of the error, which keeps steps small
-near singularities and convergence quadratic at the solution (Sugihara 2011). Joints at a limit
-that a step would take further are left out of it.
+Hanafusa, Yoshikawa 1987). The damping falls with the square of what is left to do, which keeps
+steps small near singularities and convergence fast at the solution (Sugihara 2011). Joints at a
+limit that a step would take further are left out of it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ Forward = Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
 """Position (3,) [m], rotation (3, 3) and Jacobian (6, n), linear rows first, for joints (n,)."""
 
 _CONVERGED = 1e-10
-_STALLED = 1e-12
+_STALLED = 1e-9
+_STRAIGHT = 1e-12
 _MAX_ITERATIONS = 60
 _MAX_STEP = 0.3
 _DAMPING = 0.5
-_LEAST_DAMPING = 1e-14
+# Of a rotation that joints cannot reach, rounding must not become motion.
+_LEAST_DAMPING = 1e-9
 # A null space is exact only where nothing is damped; what leaks is corrected afterwards.
 _PULL_DAMPING = 1e-8
 
@@ -73,7 +75,7 @@ def reach(
         if _size(moved) < _CONVERGED and _size(turned) < _CONVERGED:
             return Reached(joints, _size(moved), _size(turned))
         step = _inside(jacobian, moved, turned, (joints <= lower, joints >= upper))
-        step *= min(1.0, _MAX_STEP / max(float(np.max(np.abs(step))), _STALLED))
+        step *= _MAX_STEP / max(float(np.max(np.abs(step))), _MAX_STEP)
         following = np.clip(joints + step, lower, upper)
         stalled = float(np.max(np.abs(following - joints))) < _STALLED
         joints = following
@@ -107,26 +109,28 @@ def _inside(
     at_limit: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
 ) -> FloatArray:
     """A step that leaves joints alone that are at a limit and would go beyond it."""
-    damping = _DAMPING * (float(moved @ moved) + float(turned @ turned)) + _LEAST_DAMPING
     at_lower, at_upper = at_limit
+    nowhere: FloatArray = np.zeros(jacobian.shape[1])
     blocked = np.zeros(jacobian.shape[1], dtype=np.bool_)
-    for _ in range(jacobian.shape[1]):
-        step = _by_priority(np.where(blocked, 0.0, jacobian), moved, turned, damping)
+    for _ in nowhere:
+        step = _by_priority(jacobian * ~blocked, moved, turned)
         beyond = (at_lower & (step < 0.0)) | (at_upper & (step > 0.0))
         if not np.any(beyond):
             return step
         blocked |= beyond
-    return np.zeros(jacobian.shape[1])
+    return nowhere
 
 
-def _by_priority(
-    jacobian: FloatArray, moved: FloatArray, turned: FloatArray, damping: float
-) -> FloatArray:
+def _by_priority(jacobian: FloatArray, moved: FloatArray, turned: FloatArray) -> FloatArray:
     linear, angular = jacobian[:3], jacobian[3:]
-    step, inverse = _least(linear, moved, damping)
+    step, inverse = _least(linear, moved, _DAMPING * float(moved @ moved) + _LEAST_DAMPING)
     # Without N = I - J+ J, the motions that keep the position, written out.
     left = angular - (angular @ inverse) @ linear
-    rest, _ = _least(left, turned - angular @ step, damping)
+    error = turned - angular @ step
+    # Its gradient and not the error: a rotation may be out of reach, and the search still ends.
+    slope = error @ left
+    damping = _DAMPING * (float(slope @ slope) + float(moved @ moved)) + _LEAST_DAMPING
+    rest, _ = _least(left, error, damping)
     return step + rest - inverse @ (linear @ rest)
 
 
@@ -153,7 +157,7 @@ def _turn(rotation: FloatArray) -> FloatArray:
     if cosine < 0.0:
         return from_matrices(rotation, "axis_angle")
     angle = math.atan2(sine, cosine)
-    return twice * (0.5 if sine < _STALLED else 0.5 * angle / sine)
+    return twice * (0.5 if sine < _STRAIGHT else 0.5 * angle / sine)
 
 
 def _size(vector: FloatArray) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import yaml
 from bundle_factory import constant, model, value_info, write_bundle
 
 from levine_policy_node.core.observation import Observation
@@ -263,6 +264,61 @@ def test_what_is_being_played_is_told_to_the_network_in_its_columns(tmp_path):
     body = Embodiment(made.bundle, ROBOT)
     np.testing.assert_allclose(body.targets.actions(joints, READY), STEPS, atol=1e-6)
     made.close()
+
+
+STEP = "{kind: target/body/position, frame: base, mode: delta, dim: 3}"
+TURN = "{kind: target/body/rotation, frame: base, mode: delta, rotation: euler_xyz, dim: 3}"
+OPENVLA = f"""[{STEP}, {TURN},
+  {{kind: target/gripper/position, dim: 1, closed: 0, open: 1, binarize: 0.5}}]"""
+FAMILIES = {
+    "RT-1": (
+        """[{kind: policy/terminate, dim: 1},
+  {kind: target/body/position, frame: base, mode: delta, dim: 3, scale: 0.1},
+  {kind: target/body/rotation, frame: base, mode: delta, rotation: euler_xyz, dim: 3},
+  {kind: target/gripper/position, dim: 1, open: -1, closed: 1},
+  {kind: target/base/velocity, dim: 3}]""",
+        11,
+    ),
+    "OpenVLA": (OPENVLA, 7),
+    "HIL-SERL": (
+        """[{kind: target/body/position, frame: tcp, mode: delta, dim: 3, scale: 0.01},
+  {kind: target/body/rotation, frame: tcp, mode: delta, rotation: euler_xyz, dim: 3, scale: 0.06},
+  {kind: target/gripper/toggle, dim: 1, closed: -1, open: 1}]""",
+        7,
+    ),
+    "QT-Opt": (
+        """[{kind: target/body/position, frame: tcp, mode: delta, dim: 3, scale: 0.1},
+  {kind: target/body/rotation, frame: tcp, mode: delta, rotation: yaw_cos_sin, dim: 2},
+  {kind: target/gripper/open_close, dim: 2, binarize: 0.5},
+  {kind: policy/terminate, dim: 1, binarize: 0.5}]""",
+        8,
+    ),
+    "visual foresight": (
+        f"""[{STEP},
+  {{kind: target/body/rotation, mode: delta, rotation: euler_xyz, axes: [z], dim: 1}},
+  {{kind: target/gripper/position, dim: 1}}]""",
+        5,
+    ),
+    "Diffusion Policy": (
+        """[{kind: target/body/position, frame: base, dim: 3},
+  {kind: target/body/rotation, frame: base, rotation: rot6d_rows, dim: 6},
+  {kind: target/gripper/position, dim: 1, open: 0.085, closed: 0.0}]""",
+        10,
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_actions_of_the_families_move_the_arm(tmp_path, family):
+    written, columns = FAMILIES[family]
+    rows = np.zeros((2, columns), dtype=np.float32)
+    rows[:, :7] = 0.02
+    if family == "Diffusion Policy":
+        where, how = hand(READY)
+        rows[:, :9] = np.float32([*where, *how[0], *how[1]])
+    joints = moved(tmp_path, yaml.safe_load(written), rows)
+    assert joints.shape == (2, 8)
+    assert np.all(np.isfinite(joints))
 
 
 @pytest.mark.parametrize(
