@@ -110,15 +110,14 @@ def _inside(
 ) -> FloatArray:
     """A step that leaves joints alone that are at a limit and would go beyond it."""
     at_lower, at_upper = at_limit
-    nowhere: FloatArray = np.zeros(jacobian.shape[1])
     blocked = np.zeros(jacobian.shape[1], dtype=np.bool_)
-    for _ in nowhere:
+    for _ in range(len(blocked) + 1):
         step = _by_priority(jacobian * ~blocked, moved, turned)
         beyond = (at_lower & (step < 0.0)) | (at_upper & (step > 0.0))
         if not np.any(beyond):
             return step
         blocked |= beyond
-    return nowhere
+    return np.zeros_like(moved, shape=blocked.shape)
 
 
 def _by_priority(jacobian: FloatArray, moved: FloatArray, turned: FloatArray) -> FloatArray:
