@@ -9,7 +9,8 @@ from levine_policy_node.runtime.language_schema import (
     LanguageObservation,
     TextObservation,
 )
-from levine_policy_node.runtime.observation_schema import ObservationSpec, ReturnToGo, Timestep
+from levine_policy_node.runtime.made_schema import ReturnToGo, Timestep
+from levine_policy_node.runtime.observation_schema import ObservationSpec
 
 
 def past_form(spec: ObservationSpec) -> str:

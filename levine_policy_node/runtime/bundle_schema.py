@@ -27,12 +27,12 @@ from levine_policy_node.runtime.language_schema import (
     LanguageObservation,
     TextObservation,
 )
+from levine_policy_node.runtime.made_schema import PolicyInput
 from levine_policy_node.runtime.observation_rules import check_observations, vector_of
 from levine_policy_node.runtime.observation_schema import (
     GripperTerm,
     ImageObservation,
     ObservationSpec,
-    PolicyInput,
     TermsObservation,
     VectorObservation,
 )

@@ -15,12 +15,9 @@ from levine_policy_node.errors import BundleError
 from levine_policy_node.runtime.bundle import Bundle
 from levine_policy_node.runtime.history_schema import HistorySpec
 from levine_policy_node.runtime.language_schema import EmbeddingObservation, LanguageObservation
+from levine_policy_node.runtime.made_schema import ReturnToGo, Timestep
 from levine_policy_node.runtime.observation_rules import named_state
-from levine_policy_node.runtime.observation_schema import (
-    ImageObservation,
-    ReturnToGo,
-    Timestep,
-)
+from levine_policy_node.runtime.observation_schema import ImageObservation
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
 from levine_policy_node.runtime.onnx_session import TensorInfo
 from levine_policy_node.runtime.preprocess import Preprocessor, history_axis

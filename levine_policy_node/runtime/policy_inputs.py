@@ -19,7 +19,7 @@ from levine_policy_node.runtime.graph_schema import (
     DEFAULT_MAX_WEIGHT,
     RtcSpec,
 )
-from levine_policy_node.runtime.observation_schema import PolicyInput, PolicyKind
+from levine_policy_node.runtime.made_schema import PolicyInput, PolicyKind
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
 from levine_policy_node.runtime.onnx_session import TensorInfo
 

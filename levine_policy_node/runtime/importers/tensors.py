@@ -16,7 +16,7 @@ from levine_policy_node.runtime.importers.draft import (
     joint_names,
 )
 from levine_policy_node.runtime.importers.fields import refused
-from levine_policy_node.runtime.observation_schema import PolicyKind
+from levine_policy_node.runtime.made_schema import PolicyKind
 from levine_policy_node.runtime.onnx_session import TensorInfo
 
 STATES = ("observation.state", "state", "qpos")
