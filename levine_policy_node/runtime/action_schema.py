@@ -14,7 +14,6 @@ from levine_policy_node.runtime.body_schema import (
     RotationTarget,
 )
 from levine_policy_node.runtime.column_schema import Numbers, check_numbers
-from levine_policy_node.runtime.image_schema import Positive
 from levine_policy_node.runtime.observation_schema import (
     GripperEnds,
     GripperName,
@@ -172,7 +171,7 @@ class Ignored(Strict):
     """
 
     kind: Literal["policy/terminate", "target/base/velocity"]
-    dim: Positive = 1
+    dim: Annotated[int, Field(gt=0, le=1024)] = 1
     binarize: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
     @property

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 import yaml
 from bundle_factory import constant, model, value_info, write_bundle
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from levine_policy_node.core.observation import Observation
+from levine_policy_node.core.rotations import from_matrices
 from levine_policy_node.core.units import StampNs
-from levine_policy_node.errors import BundleError, OutOfReachError
+from levine_policy_node.errors import BundleError, InferenceError, OutOfReachError
 from levine_policy_node.robot import load_robot
+from levine_policy_node.runtime.body_schema import turn_width
 from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.embodiment import Embodiment
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
@@ -319,6 +324,40 @@ def test_the_actions_of_the_families_move_the_arm(tmp_path, family):
     joints = moved(tmp_path, yaml.safe_load(written), rows)
     assert joints.shape == (2, 8)
     assert np.all(np.isfinite(joints))
+
+
+FORMS = ["rot6d_rows", "quaternion_wxyz", "euler_zyx", "axis_angle", "matrix", "yaw_cos_sin"]
+
+
+@pytest.fixture(scope="module")
+def targets(tmp_path_factory):
+    made = {}
+    for form in FORMS:
+        parts = [position(mode="delta"), turn(rotation=form, mode="relative"), TOGGLE[1]]
+        width = 4 + turn_width(form)
+        answer = np.full((2, width), 0.01, dtype=np.float32)
+        answer[:, 3:-1] = from_matrices(np.eye(3), form) if form != "yaw_cos_sin" else [1.0, 0.0]
+        made[form] = (policy(tmp_path_factory.mktemp(form), parts, answer), width)
+    yield made
+    for one, _ in made.values():
+        one.close()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_whatever_a_network_says_is_joint_targets_or_a_fault(targets, form, data):
+    made, width = targets[form]
+    numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
+    small = st.floats(-0.0625, 0.0625, width=32)
+    rows = data.draw(arrays(np.float32, (2, width), elements=st.one_of(small, numbers)))
+    try:
+        joints = made._targets.positions(rows, Observation(StampNs(0), READY, {}))
+    except InferenceError:
+        return
+    limits = ROBOT.limits()
+    assert np.all(joints >= limits.lower - 1e-9)
+    assert np.all(joints <= limits.upper + 1e-9)
 
 
 @pytest.mark.parametrize(
