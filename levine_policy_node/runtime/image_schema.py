@@ -37,7 +37,9 @@ class ImageSpec(Strict):
         size: `[height, width]` after the resize.
         resize: `stretch`, or `pad` (keep the aspect, black bars around the centre) or
             `pad_top_left` (black bars above and to the left).
-        interpolation: As OpenCV names them; `area` averages when it makes an image smaller.
+        interpolation: `nearest`, `linear` and `area` as OpenCV has them; `area` averages when it
+            makes an image smaller. `bilinear`, `bicubic` and `lanczos` as Pillow has them.
+            `crop_and_resize` as TensorFlow's function of that name, with `crop` as an area.
         range: What 0 and 255 become.
         mean: Subtracted per channel, after `range`.
         std: Divided by per channel, after `mean`.
@@ -53,7 +55,9 @@ class ImageSpec(Strict):
     ] = None
     size: Size
     resize: Literal["stretch", "pad", "pad_top_left"] = "stretch"
-    interpolation: Literal["nearest", "linear", "area"] = "area"
+    interpolation: Literal[
+        "nearest", "linear", "area", "bilinear", "bicubic", "lanczos", "crop_and_resize"
+    ] = "area"
     range: Annotated[tuple[float, float], Field(strict=False)] = (0.0, 1.0)
     mean: Channels | None = None
     std: Channels | None = None
@@ -77,6 +81,12 @@ class ImageSpec(Strict):
             raise ValueError("give both mean and std, or neither")
         if self.std is not None and min(self.std) <= 0:
             raise ValueError("std: must be above 0")
+        if self.interpolation == "crop_and_resize" and (
+            not isinstance(self.crop, float) or self.resize != "stretch"
+        ):
+            raise ValueError(
+                "interpolation crop_and_resize needs a crop that is a part of the area"
+            )
         if self.centre_crop is not None and any(map(int.__gt__, self.centre_crop, self.size)):
             raise ValueError("crop: the centre crop is larger than size")
         return self

@@ -58,6 +58,7 @@ class TextSpec(Strict):
         pad_id: Token that pads.
         special_tokens: Whether the tokenizer adds those that begin and end a text.
         clean: Whether `_` and line breaks of the task become spaces (openpi).
+        lower: Whether the task is written in small letters (OpenVLA).
     """
 
     template: Annotated[str, Field(max_length=4000), AfterValidator(_template)] = "{task}"
@@ -67,6 +68,7 @@ class TextSpec(Strict):
     pad_id: Annotated[int, Field(ge=0)] = 0
     special_tokens: bool = True
     clean: bool = False
+    lower: bool = False
 
     @property
     def states(self) -> tuple[str, ...]:

@@ -10,89 +10,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from levine_policy_node.core import image
 from levine_policy_node.core.history_axis import HistoryAxis
 from levine_policy_node.core.moments import Moment
 from levine_policy_node.core.normalization import Normalization
-from levine_policy_node.core.observation import Observation, Pixels
+from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.units import FloatArray
 from levine_policy_node.errors import ObservationError
 from levine_policy_node.runtime.bundle import Bundle
 from levine_policy_node.runtime.hand_kinematics import HandKinematics
 from levine_policy_node.runtime.history_schema import HistorySpec
 from levine_policy_node.runtime.image_schema import ImageSpec
+from levine_policy_node.runtime.image_tensor import image_tensor
 from levine_policy_node.runtime.observation_rules import term_widths
 from levine_policy_node.runtime.observation_schema import (
     ActionObservation,
     ImageObservation,
 )
 from levine_policy_node.runtime.vector_terms import VectorTerm, vector_term
-
-_INTERPOLATION = {
-    "nearest": cv2.INTER_NEAREST,
-    "linear": cv2.INTER_LINEAR,
-    "area": cv2.INTER_AREA,
-}
-
-
-def image_tensor(pixels: Pixels, spec: ImageSpec) -> npt.NDArray[Any]:
-    """Turn one frame into a graph input.
-
-    Args:
-        pixels: RGB, shape (H, W, 3).
-        spec: The document's `image` section.
-
-    Returns:
-        Shape (1, 3, H, W) or (1, H, W, 3), float32 or uint8, contiguous.
-
-    Raises:
-        ObservationError: If the crop does not fit the frame.
-    """
-    try:
-        cropped = _crop(pixels, spec)
-    except ValueError as error:
-        raise ObservationError(str(error)) from error
-    sized = _resize(cropped, spec)
-    if spec.centre_crop is not None:
-        sized = image.centre_box(sized.shape, spec.centre_crop).cut(sized)
-    scaled: npt.NDArray[Any] = sized
-    if spec.dtype == "float32":
-        scaled = image.scale_pixels(sized, spec.range, spec.mean, spec.std)
-    if spec.layout == "chw":
-        scaled = scaled.transpose(2, 0, 1)
-    return np.ascontiguousarray(scaled[None])
-
-
-def _crop(pixels: Pixels, spec: ImageSpec) -> Pixels:
-    if isinstance(spec.crop, float):
-        return image.area_box(pixels.shape, spec.crop).cut(pixels)
-    if isinstance(spec.crop, tuple) and len(spec.crop) == 4:
-        return image.Box(*spec.crop).cut(pixels)
-    return pixels
-
-
-def _resize(pixels: Pixels, spec: ImageSpec) -> Pixels:
-    height, width = spec.size
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    box = image.Box(0, 0, height, width)
-    if spec.resize != "stretch":
-        box = image.fitted_box(pixels.shape, spec.size, centred=spec.resize == "pad")
-    # cv2 refuses the negative strides of a flipped view.
-    resized = cv2.resize(
-        np.ascontiguousarray(pixels),
-        (box.width, box.height),
-        interpolation=_INTERPOLATION[spec.interpolation],
-    )
-    if (box.height, box.width) == (height, width):
-        return resized.astype(np.uint8, copy=False)
-    canvas = np.zeros((height, width, 3), dtype=np.uint8)
-    canvas[box.top : box.top + box.height, box.left : box.left + box.width] = resized
-    return canvas
 
 
 @dataclass(frozen=True, slots=True, eq=False)

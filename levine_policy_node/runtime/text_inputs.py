@@ -58,6 +58,8 @@ class Prompt:
         task = given_task(task)
         if self._spec.clean:
             task = task.replace("_", " ").replace("\n", " ")
+        if self._spec.lower:
+            task = task.lower()
         fields = iter(template_fields(self._spec.template))
         parts: list[str] = []
         for literal, name, _, _ in Formatter().parse(self._spec.template):

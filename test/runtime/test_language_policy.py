@@ -143,6 +143,17 @@ def test_openpi_cleans_the_task(make):
     np.testing.assert_array_equal(values[:4], ids("pick up the cube"))
 
 
+def test_openvla_writes_the_task_in_small_letters(make):
+    pytest.importorskip("tokenizers")
+    policy = make(
+        {"lang": language(max_length=6, lower=True)},
+        {"lang": ([1, 6], INT64)},
+        {"tokenizer.json": tokenizer()},
+    )
+    values = echoed(policy, told("Pick UP the cube"))
+    np.testing.assert_array_equal(values[:4], ids("pick up the cube"))
+
+
 @given(st.lists(st.floats(-1.5, 1.5, allow_subnormal=False), min_size=1, max_size=8))
 def test_bins_are_those_of_openpi(values):
     expected = np.digitize(np.array(values), np.linspace(-1, 1, 256 + 1)[:-1]) - 1

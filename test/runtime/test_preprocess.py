@@ -17,7 +17,8 @@ from levine_policy_node.core.units import StampNs
 from levine_policy_node.errors import ObservationError
 from levine_policy_node.runtime.bundle import load_bundle, shipped_policies
 from levine_policy_node.runtime.image_schema import ImageSpec
-from levine_policy_node.runtime.preprocess import Preprocessor, image_tensor
+from levine_policy_node.runtime.image_tensor import image_tensor
+from levine_policy_node.runtime.preprocess import Preprocessor
 
 GOLDEN = Path(__file__).parents[1] / "data" / "so101_preprocess_golden.npz"
 HOLD = str(GOLDEN.parent / "bundles" / "hold")
