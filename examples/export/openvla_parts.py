@@ -25,7 +25,6 @@ BEGIN, EMPTY, STOP = 1, 3, 2
 WIDTH = 8
 SIZE = Size(width=WIDTH, heads=2, shared=2, head=4, hidden=24)
 LAYERS = 2
-PROMPT = "In: What action should the robot take to {task}?\nOut:"
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -6,13 +6,13 @@ Black et al., pi0 (2024). Lines are those of Physical-Intelligence/openpi 15a961
 in this bundle:
 
 - images are padded on both sides (`packages/openpi-client/.../image_tools.py` 38), and averaged;
-- an image that is missing is black, -1, and masked (`model.py` 191);
+- an image that is missing is black, -1, and masked (`policies/droid_policy.py` 50);
 - the prompt ends with a line break and is padded; padding is masked (`tokenizer.py` 33);
 - 1e-6 is added to the deviations, in both directions (`transforms.py` 139, 172);
 - the state is a token of the expert and sees no action (lines 151 to 157);
 - time runs from 1, noise, to 0 (226), and a chunk is of 32 columns, of which the arm has six;
 - targets are relative to the joints at inference time, but the gripper's (`transforms.py` 241),
-  whose 0 is open (`policies/aloha_policy.py`).
+  whose 0 is open (`docs/norm_stats.md` 66).
 """
 
 from __future__ import annotations
