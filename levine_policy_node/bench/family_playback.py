@@ -99,6 +99,7 @@ class _Player(OperatorClient):
                 Image, camera_topic(name, robot.cameras[name]).topic, qos.IMAGE_OUT
             )
             for name in bundle.cameras
+            if name in recording.images  # a robot may lack those that are optional
         }
         self._told: dict[str, Any] = {}
         if bundle.document.reads_task:
