@@ -278,7 +278,7 @@ def absolute(
 
 
 def images_of(seen: Recording, index: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Two cameras, and a third that is missing: -1 everywhere, masked (`droid_policy.py`, line 50)."""
+    """Two cameras; a third is missing: -1 everywhere, masked (`droid_policy.py`, line 50)."""
     images = [resize_with_pad(seen.images[name][index]) for name in ("front", "wrist")]
     masks = [torch.tensor([there]) for there in (True, True, False)]
     return [*images, torch.full_like(images[0], -1.0)], masks

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,12 +24,11 @@ from levine_policy_node.runtime.bundle_files import (
 )
 from levine_policy_node.runtime.bundle_schema import BundleDocument
 from levine_policy_node.runtime.bundle_stats import read_normalizations
-from levine_policy_node.runtime.effort_rules import interface_problem
 from levine_policy_node.runtime.importers.detect import import_draft
 from levine_policy_node.runtime.importers.draft import Draft, gaps
+from levine_policy_node.runtime.robot_fit import check_fit
 from levine_policy_node.runtime.trust import Trust, check_stated
 from levine_policy_node.runtime.trust_signature import check_signature
-from levine_policy_node.urdf import hand_joints
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,83 +95,7 @@ class Bundle:
         Raises:
             BundleError: With the first thing that does not fit.
         """
-        document = self.document.for_cameras(robot.cameras)
-        if document.robot != robot.model:
-            raise self._error(
-                "robot",
-                f"was made for '{document.robot}', and robot file {robot.name} describes "
-                f"'{robot.model}'",
-                "Choose a policy or a robot file that fits the other",
-            )
-        problem, fix = interface_problem(document.action, robot)
-        if problem:
-            raise self._error("action.parts", problem, fix)
-        known = robot.joint_names
-        self._check_known("observations", "joint", document.observed_joints, known)
-        self._check_known("action.parts", "joint", document.action.names, known)
-        grippers = tuple(robot.gripper_ends())
-        self._check_known("names", "gripper", document.grippers, grippers)
-        moved = self._moved_by_hand(robot)
-        if document.unnamed_gripper and len(grippers) != 1:
-            raise self._error(
-                "names",
-                f"no joint is named for a gripper, and robot {robot.name} has {len(grippers)}",
-                "Name the gripper's joint",
-            )
-        unnamed = grippers if any(not g.names for g in document.action.grippers) else ()
-        given = (*document.action.names, *unnamed, *moved)
-        twice = [name for name in known if given.count(name) > 1]
-        if twice:
-            raise self._error("action.parts", f"joint(s) {', '.join(twice)} are given twice", "")
-        missing = [name for name in known if name not in given]
-        if missing:
-            raise self._error(
-                "action.parts",
-                f"no target for joint(s) {', '.join(missing)} of robot {robot.name}",
-                "A policy must command every joint",
-            )
-        cameras = tuple(dict.fromkeys(document.cameras.values()))
-        self._check_known("observations", "camera", cameras, tuple(robot.cameras))
-        for camera in cameras if document.chunk.replan == "every" else ():
-            if self.replan_s < 0.9 / robot.cameras[camera].rate_hz:
-                raise self._error(
-                    "chunk.execute",
-                    f"asks for an observation every {self.replan_s:.4g} s, but camera {camera} of "
-                    f"robot {robot.name} gives {robot.cameras[camera].rate_hz:g} Hz",
-                    "Execute more rows per chunk or use a faster camera",
-                )
-
-    def _moved_by_hand(self, robot: Robot) -> tuple[str, ...]:
-        """The joints that follow from where the policy wants the hand."""
-        for field, frame in self.document.hand_frames.items():
-            hand = robot.hand
-            if hand is None:
-                raise self._error(
-                    field,
-                    f"robot file {robot.name} does not say which frame is its hand",
-                    "Add 'hand' to it",
-                )
-            if frame not in ("base", "tcp", hand.base, hand.frame):
-                raise self._error(
-                    field,
-                    f"'{frame}' is not known",
-                    f"It is base ({hand.base}) or tcp ({hand.frame})",
-                )
-        return hand_joints(robot) if self.document.action.body else ()
-
-    def _check_known(
-        self, field: str, what: str, names: Iterable[str], known: tuple[str, ...]
-    ) -> None:
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise self._error(
-                field,
-                f"{what}(s) {', '.join(unknown)} not in the robot file",
-                f"It has {', '.join(known) or 'none'}",
-            )
-
-    def _error(self, field: str, problem: str, fix: str) -> BundleError:
-        return BundleError(str(self.path / DOCUMENT), field, problem, fix)
+        check_fit(self.document, robot, str(self.path / DOCUMENT))
 
 
 def policies_directory() -> Path:

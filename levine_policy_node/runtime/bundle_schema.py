@@ -9,7 +9,7 @@ of the unions here.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,7 +19,7 @@ from levine_policy_node.runtime.body_schema import BodyTarget, BodyTerm
 from levine_policy_node.runtime.chunk_schema import ChunkSpec
 from levine_policy_node.runtime.decoder_rules import check_decoders
 from levine_policy_node.runtime.decoder_schema import DecoderSpec, FlowDecoder, OneDecoder
-from levine_policy_node.runtime.effort_rules import chunk_problem
+from levine_policy_node.runtime.effort_rules import check_chunk
 from levine_policy_node.runtime.goal_schema import GoalTerm
 from levine_policy_node.runtime.graph_schema import FileName, Graphs, RtcSpec, Sha256, TensorName
 from levine_policy_node.runtime.language_schema import (
@@ -37,23 +37,8 @@ from levine_policy_node.runtime.observation_schema import (
     VectorObservation,
 )
 from levine_policy_node.runtime.remote_schema import RemoteSpec, check_remote
+from levine_policy_node.runtime.stats_schema import FeatureStats
 from levine_policy_node.strict_model import Strict
-
-
-class FeatureStats(Strict):
-    """Statistics of one feature from the training data; one value per column (and row).
-
-    Attributes:
-        eps: Added to `std`, or to the distance of the bounds, by the code of the training.
-    """
-
-    mean: Any = None
-    std: Any = None
-    min: Any = None
-    max: Any = None
-    q01: Any = None
-    q99: Any = None
-    eps: Any = None
 
 
 class BundleDocument(Strict):
@@ -262,7 +247,7 @@ class BundleDocument(Strict):
         self._check_rtc()
         if self.chunk.hold > 0.0 and self.action.velocity_names:
             raise ValueError("chunk.hold: a velocity is never held; the arm brakes when rows end")
-        self._check_efforts()
+        check_chunk(self.action, self.chunk)
         return self
 
     def _check_runs(self) -> None:
@@ -282,20 +267,6 @@ class BundleDocument(Strict):
             if given:
                 raise ValueError(f"remote: the policy runs on the server; remove {field}")
         check_remote(self.remote, self.observations, self.decoders)
-
-    def _check_efforts(self) -> None:
-        chunk = self.chunk
-        problem = chunk_problem(
-            self.action,
-            {
-                "merge": chunk.merge not in {None, "replace"},
-                "smoothing": bool(chunk.smoothing),
-                "ensemble": chunk.ensemble is not None,
-                "hold": chunk.hold > 0.0,
-            },
-        )
-        if problem:
-            raise ValueError(problem)
 
     def _check_replan(self) -> None:
         length_s = (self.chunk.size - self.chunk.start) / self.rate

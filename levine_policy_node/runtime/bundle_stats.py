@@ -15,9 +15,10 @@ from safetensors.numpy import load as load_safetensors
 from levine_policy_node.core.normalization import Normalization
 from levine_policy_node.core.units import FloatArray
 from levine_policy_node.errors import BundleError
-from levine_policy_node.runtime.bundle_schema import BundleDocument, FeatureStats
+from levine_policy_node.runtime.bundle_schema import BundleDocument
 from levine_policy_node.runtime.observation_rules import vector_width
 from levine_policy_node.runtime.observation_schema import Normalize
+from levine_policy_node.runtime.stats_schema import FeatureStats
 
 ACTION = "action"
 _FIELDS: dict[Normalize, tuple[str, str]] = {

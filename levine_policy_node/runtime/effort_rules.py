@@ -8,22 +8,27 @@ import numpy as np
 from levine_policy_node.core.units import FloatArray
 from levine_policy_node.robot import Robot
 from levine_policy_node.runtime.action_schema import ActionSpec, EffortTarget
+from levine_policy_node.runtime.chunk_schema import ChunkSpec
 
 
-def chunk_problem(action: ActionSpec, asked: dict[str, bool]) -> str:
-    """Say what is asked for of chunks that is not for efforts, or return "".
+def check_chunk(action: ActionSpec, chunk: ChunkSpec) -> None:
+    """Refuse what is asked for of chunks that is not for efforts.
 
-    Args:
-        action: Of the document.
-        asked: By field of `chunk`, whether the document asks for it.
+    Raises:
+        ValueError: With the first such field.
     """
+    asked = {
+        "merge": chunk.merge not in {None, "replace"},
+        "smoothing": bool(chunk.smoothing),
+        "ensemble": chunk.ensemble is not None,
+        "hold": chunk.hold > 0.0,
+    }
     wrong = [field for field, wanted in asked.items() if wanted]
-    if not action.effort_names or not wrong:
-        return ""
-    return (
-        f"chunk.{wrong[0]} is not for efforts: each answers the state it was computed from, and a "
-        "mixture answers none; leave it out"
-    )
+    if action.effort_names and wrong:
+        raise ValueError(
+            f"chunk.{wrong[0]} is not for efforts: each answers the state it was computed from, "
+            "and a mixture answers none; leave it out"
+        )
 
 
 def interface_problem(action: ActionSpec, robot: Robot) -> tuple[str, str]:
