@@ -107,10 +107,7 @@ class JointTargets:
         """
         measured = observation.joint_positions
         values = self._layout.columns(actions)
-        targets = self._layout.targets(values, measured)
-        for gripper in self._switched:
-            targets[:, gripper.joint] = self._obeyed(gripper, values, observation)
-        targets = targets[self._start :]
+        targets = self._layout.targets(values, measured)[self._start :]
         if self._hand is not None:
             hand, layout = self._hand
             try:
@@ -122,6 +119,9 @@ class JointTargets:
                 raise OutOfReachError(f"{self._source}: {error}") from error
             except ValueError as error:
                 raise InferenceError(f"{self._source}: {error}") from error
+        for gripper in self._switched:
+            # Last, for what is a fault is not played, and tells a gripper nothing.
+            targets[:, gripper.joint] = self._obeyed(gripper, values, observation)
         return targets
 
     def actions(self, positions: FloatArray, measured: FloatArray) -> FloatArray:
@@ -156,7 +156,7 @@ class JointTargets:
             # The row that is due now; what would have been due later was never played.
             row = (now_ns - told.began_ns) // max(int(nanoseconds(self._dt_s)), 1)
             before = float(told.positions[min(row, len(told.positions) - 1)])
-        rows = obeyed(gripper.orders.orders(values), before, gripper.ends)
+        rows = obeyed(gripper.orders.orders(values), before, gripper.ends)[self._start :]
         self._told[joint] = _Told(now_ns, np.concatenate([[before], rows]))
         return rows
 

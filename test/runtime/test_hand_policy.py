@@ -225,6 +225,18 @@ def test_a_gripper_that_is_not_told_anything_stays_as_it_was_told(tmp_path):
     made.close()
 
 
+def test_a_chunk_that_is_a_fault_tells_the_gripper_nothing(tmp_path):
+    made = policy(tmp_path, TOGGLE, np.zeros((1, 4), dtype=np.float32))
+    held = np.append(READY[:7], 0.031)
+    with pytest.raises(OutOfReachError):
+        made._body.targets.positions(
+            np.array([[2.0, 0.0, 0.0, -1.0]]), Observation(StampNs(0), held, {})
+        )
+    later = made.infer(Observation(StampNs(200_000_000), held, {})).positions[:, 7]
+    np.testing.assert_allclose(later, 0.031)
+    made.close()
+
+
 def test_the_hand_is_observed_by_its_joints(tmp_path):
     observed = {
         "pose": {"kind": "state/body/pose", "frame": "tcp", "rotation": "rot6d_columns"},
@@ -352,7 +364,7 @@ def test_whatever_a_network_says_is_joint_targets_or_a_fault(targets, form, data
     small = st.floats(-0.0625, 0.0625, width=32)
     rows = data.draw(arrays(np.float32, (2, width), elements=st.one_of(small, numbers)))
     try:
-        joints = made._targets.positions(rows, Observation(StampNs(0), READY, {}))
+        joints = made._body.targets.positions(rows, Observation(StampNs(0), READY, {}))
     except InferenceError:
         return
     limits = ROBOT.limits()
