@@ -30,6 +30,7 @@ from levine_policy_node.core.supervision import (
 from levine_policy_node.core.supervisor import step
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import NS_PER_S, StampNs, SteadyNs, nanoseconds
+from levine_policy_node.errors import ConfigError
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.merge_choice import MergeChoice, merge_options, prefix_options
@@ -88,6 +89,13 @@ def run_direct(
         ConfigError: If robot and policy do not fit.
     """
     loaded = load_robot(robot)
+    if loaded.controller.interface != "position":
+        raise ConfigError(
+            str(loaded.path),
+            "controller.interface",
+            "in one process only arms that take positions are simulated",
+            "Leave out --direct",
+        )
     runs = load_policy(load_bundle(policy), loaded)
     cell = DirectCell(loaded, runs, delay, merge, episodes.task)
     try:

@@ -18,8 +18,11 @@ from levine_policy_node.core.supervision import (
     SupervisorState,
 )
 from levine_policy_node.core.units import StampNs, SteadyNs
+from levine_policy_node.errors import ConfigError
 from levine_policy_node.robot import load_robot
 from levine_policy_node.robot_effort import effort_options
+from levine_policy_node.runtime.merge_choice import MergeChoice
+from levine_policy_node.sim.direct import Delay, Episodes, run_direct
 from levine_policy_node.sim.effort_controller import EffortCommandController
 from levine_policy_node.sim.plant import Plant, PlantOptions, hard_limits
 
@@ -163,3 +166,15 @@ def test_whatever_a_policy_pushes_the_arm_is_stopped_inside_its_joints(push):
     assert np.max(np.abs(reading.velocity)) < 0.05
     # It is noticed one tick late, and braked as fast as the drives can.
     assert arm.fastest < 1.5 * np.max(ROBOT.limits().velocity)
+
+
+def test_rollouts_in_one_process_say_that_they_are_for_positions():
+    with pytest.raises(ConfigError, match="only arms that take positions"):
+        run_direct(
+            robot="sim_so101_effort",
+            policy="so101_pick_place",
+            episodes=Episodes(range(1)),
+            delay=Delay(0.0),
+            merge=MergeChoice(),
+            on_episode=lambda index, result: None,
+        )
