@@ -24,7 +24,11 @@ NEAR = 0.12
 
 # The machine of the tests holds processes up for longer than an arm's computer may.
 PATIENT = {
-    "safety_supervisor": {"joint_state_timeout_s": 0.4, "inference_stall_s": 2.0},
+    "safety_supervisor": {
+        "joint_state_timeout_s": 0.4,
+        "policy_timeout_s": 0.4,
+        "inference_stall_s": 2.0,
+    },
     "policy_executor": {"joint_max_age_s": 0.3, "camera_max_age_s": 0.6},
 }
 
