@@ -187,7 +187,8 @@ def _image_form(image: ImageSpec) -> str:
     shape = " x ".join(str(size) for size in image.shape)
     low, high = image.range
     values = image.dtype if image.dtype == "uint8" else f"{low:g} .. {high:g}"
-    steps = ["" if image.crop is None else f"crop {image.crop}", image.resize]
+    resize = f"{image.resize} ({image.interpolation})"
+    steps = ["" if image.crop is None else f"crop {image.crop}", resize]
     if image.mean is not None:
         steps.append("mean and std")
     return ", ".join([f"{shape} ({image.layout})", values, *filter(None, steps)])

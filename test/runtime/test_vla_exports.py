@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong without an error: each line of these documents that could differ, matters.
+"""Exports of vision-language-action policies: exact tokens, and what goes wrong without an error.
 
 `test_family_exports.py` says that the documents are right; here one line of each is as a careless
 export would have it, and the arm would go somewhere else.
@@ -8,7 +8,9 @@ export would have it, and the arm would go somewhere else.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from functools import cache
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -74,22 +76,31 @@ CARELESS = {
 }
 
 
-def answers(folder, family: str):
-    """Joint targets to the first of the recorded observations."""
-    recorded = np.load(EXPORTS / "parity" / f"{family}.npz")
-    bundle = load_bundle(folder)
-    robot = load_robot("fr3" if bundle.document.robot == "fr3" else "sim_so101")
+def robot_of(bundle):
+    return load_robot("fr3" if bundle.document.robot == "fr3" else "sim_so101")
+
+
+def seen(family: str, robot, rate: float):
+    """The recorded observations."""
+    with np.load(EXPORTS / "parity" / f"{family}.npz") as file:
+        recorded = dict(file)
     order = [list(recorded["joint_names"]).index(name) for name in robot.joint_names]
-    policy = OnnxPolicy(bundle, robot)
-    found = []
-    for index, joints in enumerate(recorded["state.position"][:MOMENTS]):
-        observation = Observation(
-            stamp_ns=StampNs(round(1e9 * (1.0 + index / bundle.document.rate))),
+    for index, joints in enumerate(recorded["state.position"]):
+        yield Observation(
+            stamp_ns=StampNs(round(1e9 * (1.0 + index / rate))),
             joint_positions=joints[order],
             images={n[6:]: recorded[n][index] for n in recorded if n.startswith("image.")},
             task=str(recorded["task"]),
         )
-        found.append(policy.infer(observation).positions)
+
+
+def answers(folder, family: str):
+    """Joint targets to the first of the recorded observations."""
+    bundle = load_bundle(folder)
+    robot = robot_of(bundle)
+    policy = OnnxPolicy(bundle, robot)
+    shown = islice(seen(family, robot, bundle.document.rate), MOMENTS)
+    found = [policy.infer(observation).positions for observation in shown]
     policy.close()
     return np.array(found)
 
@@ -122,3 +133,37 @@ def test_a_careless_line_moves_the_arm_elsewhere(tmp_path, family, changes):
     (folder / "policy.yaml").write_text(yaml.safe_dump(document))
     difference = np.abs(answers(folder, family) - right_answers(family)).max()
     assert difference > VISIBLE
+
+
+class Heard:
+    """Notes the tokens that a detokenizer is given, or the bins that values are asked for."""
+
+    def __init__(self, heard):
+        self._heard = heard
+        self.tokens = []
+
+    def actions(self, tokens):
+        self.tokens.append(list(tokens))
+        return self._heard.actions(tokens)
+
+    def values(self, numbers):
+        self.tokens.append(numbers[0].tolist())
+        return self._heard.values(numbers)
+
+
+@pytest.mark.parametrize(
+    ("family", "field"), [("openvla", "detokenizer"), ("rt2", "detokenizer"), ("rt1", "values")]
+)
+def test_tokens_are_those_of_the_familys_own_code(family, field):
+    pytest.importorskip("tokenizers")
+    pytest.importorskip("pinocchio")
+    bundle = load_bundle(EXPORTS / "bundles" / family)
+    robot = robot_of(bundle)
+    policy = OnnxPolicy(bundle, robot)
+    heard = Heard(getattr(policy._decoder, field))
+    policy._decoder = replace(policy._decoder, **{field: heard})
+    for observation in seen(family, robot, bundle.document.rate):
+        policy.infer(observation)
+    policy.close()
+    with np.load(EXPORTS / "parity" / f"{family}.npz") as recorded:
+        np.testing.assert_array_equal(heard.tokens, recorded["tokens"])
