@@ -61,6 +61,7 @@ observations:
       - {{kind: state/joint/position, names: [{", ".join(parts.ARM)}]}}
       - {{kind: state/gripper/position, names: [gripper], closed: 1, open: 0}}
     normalize: mean_std
+    pad: {parts.PADDED}
 decoder: {{type: flow, steps: {parts.STEPS}, shape: [{parts.ROWS}, {parts.PADDED}]}}
 action:
   normalize: mean_std

@@ -186,7 +186,7 @@ class Denoise(nn.Module):
 
     def forward(self, x_t: Tensor, timestep: Tensor, *inputs: Tensor) -> Tensor:
         """Noisy actions, a time per row, the state (pi0), the cache and its mask."""
-        state = None if self.expert.adaptive else functional.pad(inputs[0], (0, PADDED - 6))
+        state = None if self.expert.adaptive else inputs[0]
         cached: tuple[Tensor, ...] = inputs[-2 * LAYERS - 1 : -1]
         seen = inputs[-1]
         x, condition = self.expert.tokens(x_t, timestep, state)
@@ -303,7 +303,7 @@ def export(family: str, policy: Pi, words: int) -> Path:
         "timestep": torch.full((1, ROWS), 0.5),
     }
     if not policy.expert.adaptive:
-        step["state"] = torch.zeros(1, len(SO101_JOINTS))
+        step["state"] = torch.zeros(1, PADDED)
     with torch.no_grad():
         step |= dict(zip(kept, encode(*inputs.values()), strict=True))
     export_slim(Denoise(policy), step, ["v_t"], folder / "expert.onnx")

@@ -82,7 +82,10 @@ observations:
       max_length: {WORDS}
       mask: lang_masks
   state:
-    {{kind: state/joint/position, names: [{", ".join(SO101_JOINTS)}], normalize: mean_std}}
+    kind: state/joint/position
+    names: [{", ".join(SO101_JOINTS)}]
+    normalize: mean_std
+    pad: {PADDED}
 decoder: {{type: flow, steps: {STEPS}, shape: [{ROWS}, {PADDED}]}}
 action:
   normalize: mean_std
@@ -129,8 +132,7 @@ class Model(nn.Module):
         tokens.append(self.embedding(words) * math.sqrt(_MODEL.width))
         count = sum(part.shape[1] for part in tokens)
         shown = count - words.shape[1]
-        padded = functional.pad(state, (0, PADDED - state.shape[1]))
-        x = torch.cat([*tokens, self.state(padded)[:, None]], dim=1)
+        x = torch.cat([*tokens, self.state(state)[:, None]], dim=1)
         there = torch.ones(1, shown, dtype=torch.bool)
         pads = torch.cat([there, mask, torch.ones(1, 1, dtype=torch.bool)], dim=1)
         return x, pads, torch.tensor([0] * count + [1])
@@ -274,7 +276,7 @@ def reference(
         images = [resize_with_pad(seen.images[camera][index]) for camera in _CAMERAS]
         x = torch.tensor(noises.standard_normal((1, ROWS, PADDED), dtype=np.float32))
         with torch.no_grad():
-            given = torch.tensor(state[None]).float()
+            given = functional.pad(torch.tensor(state[None]).float(), (0, PADDED - 6))  # 412
             prefix = model.embed_prefix(images, words, mask, given)
             for step in range(STEPS):  # common/flow_matching.py, lines 100 to 128
                 time = torch.tensor([1.0 - step / STEPS], dtype=torch.float32)
@@ -293,7 +295,7 @@ def export(model: Model, tokenizer: Tokenizer) -> None:
         "image_1": image,
         "lang_tokens": torch.ones(1, WORDS, dtype=torch.int64),
         "lang_masks": torch.ones(1, WORDS, dtype=torch.bool),
-        "state": torch.zeros(1, len(SO101_JOINTS)),
+        "state": torch.zeros(1, PADDED),
     }
     encode = Encode(model)
     kept = [f"past_{n}_{part}" for n in range(LAYERS) for part in ("key", "value")]

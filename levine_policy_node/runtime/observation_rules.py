@@ -92,15 +92,28 @@ def check_observations(
             _note_mask(masks, key, spec.text.mask, ("text", key))
             for name in spec.text.states:
                 named_state(observations, name)
-        for term in getattr(vector_of(spec), "terms", ()):
-            dim = term.dim if isinstance(term, ActionTerm) else None
-            if dim is not None and dim != columns:
-                raise ValueError(
-                    f"observations.{key}.dim: {dim}, but the action has {columns} columns"
-                )
+        vector = vector_of(spec)
+        if vector is not None:
+            _check_vector(key, vector, columns)
     for name in masks:
         if name in inputs or name in taken:
             raise ValueError(f"observations: input {name} is a mask and something else")
+
+
+def _check_vector(key: str, spec: Vector, columns: int) -> None:
+    for term in spec.terms:
+        dim = term.dim if isinstance(term, ActionTerm) else None
+        if dim is not None and dim != columns:
+            raise ValueError(
+                f"observations.{key}.dim: {dim}, but the action has {columns} columns"
+            )
+    width = vector_width(spec, columns)
+    if spec.pad is None:
+        return
+    if spec.pad < width:
+        raise ValueError(f"observations.{key}.pad: {spec.pad}, but {width} numbers are observed")
+    if spec.history is not None and spec.history.axis == "flat":
+        raise ValueError(f"observations.{key}.pad: moments that lie flat have no columns to pad")
 
 
 def _note_mask(masks: dict[str, object], key: str, name: str | None, means: object) -> None:

@@ -105,11 +105,13 @@ class _VectorInput(Strict):
         normalize: How they were normalised in training; `quantiles` has q01 at -1, q99 at 1.
         normalize_mask: Which of them were; the others are given as they are.
         clip: Smallest and largest number the network is given, after the normalisation.
+        pad: Columns of the input; those beyond what is observed are zero (pi0's 32).
     """
 
     normalize: Normalize | None = None
     normalize_mask: Mask | None = None
     clip: Annotated[tuple[float, float], Field(strict=False)] | None = None
+    pad: Positive | None = None
     history: History | None = None
     tensor: str | None = None
 

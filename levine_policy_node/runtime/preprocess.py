@@ -38,12 +38,14 @@ class _Vector:
     normalization: Normalization | None
     clip: tuple[float, float] | None
     width: int
+    padded: int
     axis: HistoryAxis | None
     placeholder: bool
 
     def tensor(self, moments: Sequence[Moment], name: str) -> npt.NDArray[Any]:
         shown = moments[-1:] if self.axis is None else moments[-self.axis.steps :]
-        rows = [self.values(moment, name) for moment in shown]
+        beyond = (0, self.padded - self.width)
+        rows = [np.pad(self.values(moment, name), beyond) for moment in shown]
         if self.placeholder:
             rows = [*rows[1:], np.zeros_like(rows[0])]
         return rows[-1][None] if self.axis is None else self.axis.tensor(rows)
@@ -126,6 +128,7 @@ class Preprocessor:
                 normalization=bundle.normalizations.get(feature),
                 clip=spec.clip,
                 width=sum(widths),
+                padded=spec.pad or sum(widths),
                 axis=history_axis(spec.history, widths=widths),
                 placeholder=isinstance(spec, ActionObservation) and spec.placeholder,
             )
@@ -135,7 +138,7 @@ class Preprocessor:
         """Shape with batch axis and dtype of every tensor this builds."""
         shapes: dict[str, tuple[tuple[int, ...], str]] = {}
         for name, part in self._parts.items():
-            one = part.spec.shape if isinstance(part, _Image) else (part.width,)
+            one = part.spec.shape if isinstance(part, _Image) else (part.padded,)
             shape = (1, *one) if part.axis is None else part.axis.shape(one)
             shapes[name] = (shape, part.spec.dtype if isinstance(part, _Image) else "float32")
         return shapes

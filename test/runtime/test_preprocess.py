@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.units import StampNs
-from levine_policy_node.errors import ObservationError
+from levine_policy_node.errors import BundleError, ObservationError
 from levine_policy_node.runtime.bundle import load_bundle, shipped_policies
 from levine_policy_node.runtime.image_schema import ImageSpec
 from levine_policy_node.runtime.image_tensor import image_tensor
@@ -61,6 +61,39 @@ def observation(**changes) -> Observation:
 def preprocessor(tmp_path, **changes) -> Preprocessor:
     bundle = load_bundle(write_bundle(tmp_path / "bundle", document(**changes)))
     return Preprocessor(bundle, JOINTS)
+
+
+def state_of(**changes):
+    return {"kind": "state/joint/position", "names": list(JOINTS), **changes}
+
+
+def test_numbers_are_padded_last(tmp_path):
+    made = preprocessor(
+        tmp_path,
+        observations={
+            "state": state_of(pad=8, scale=2.0, offset=1.0),
+            "past": state_of(pad=7, history=2),
+        },
+    )
+    tensors = made.tensors(observation())
+    measured = np.arange(6) / 10
+    np.testing.assert_allclose(tensors["state"], [[*(2.0 * measured + 1.0), 0.0, 0.0]], atol=1e-6)
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        name: shape for name, (shape, _) in made.shapes.items()
+    }
+    np.testing.assert_array_equal(tensors["past"][0, :, 6], [0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"pad": 5}, "pad: 5, but 6 numbers are observed"),
+        ({"pad": 8, "history": {"steps": 2, "axis": "flat"}}, "no columns to pad"),
+    ],
+)
+def test_padding_that_does_not_fit_is_refused(tmp_path, changes, says):
+    with pytest.raises(BundleError, match=says):
+        preprocessor(tmp_path, observations={"state": state_of(**changes)})
 
 
 def test_an_image_of_the_right_size_is_only_scaled_and_laid_out():
