@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from levine_policy_node.bench.family_command import commanded_apart
 from levine_policy_node.bench.family_parity import compare
 from levine_policy_node.bench.family_playback import through_ros
 from levine_policy_node.bench.family_recording import read_recording, robot_of
@@ -57,6 +58,8 @@ PICK_PLACE = ("so101_pick_place", "so101_flow")
 
 SHARE_OF_DIRECT = 0.95
 _SIMULATED = "sim_so101"
+# Followed as far as the controller's topic, as that does not depend on the network.
+_COMMANDED, _SPLINE_RAD = "bc", 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class FamilyRow:
         robot: Robot file that its recording was played with.
         parity_max_abs: Largest difference from its own code; None if nothing was compared.
         tolerance: Largest difference allowed.
+        commanded_max_abs: Largest difference of what the controller is told at a row's time from
+            the row [rad]; None where that is not measured.
         closed_loop: Whether it drove the simulated arm.
         task: What for.
         success: Share of the episodes won through ROS.
@@ -81,6 +86,7 @@ class FamilyRow:
     robot: str = ""
     parity_max_abs: float | None = None
     tolerance: float | None = None
+    commanded_max_abs: float | None = None
     closed_loop: bool = False
     task: str = ""
     success: float | None = None
@@ -93,7 +99,8 @@ class FamilyRow:
     def good(self) -> bool:
         """Whether nothing is missing, parity holds, and ROS costs no success."""
         near = self.parity_max_abs is None or self.parity_max_abs <= (self.tolerance or 0.0)
-        return not self.error and near and self._keeps_up
+        told = self.commanded_max_abs is None or self.commanded_max_abs <= _SPLINE_RAD
+        return not self.error and near and told and self._keeps_up
 
     @property
     def _keeps_up(self) -> bool:
@@ -154,11 +161,15 @@ def measure_family(name: str, scope: Scope) -> FamilyRow:
         task = read_trained(scope.root).get(name)
         if task is None or scope.episodes == 0:
             return row
+        commanded = None
+        if name == _COMMANDED:
+            commanded = commanded_apart(str(bundle.path), task, scope.seed, _SIMULATED)
         return FamilyRow(
             name,
             robot.name,
             parity.max_abs,
             recording.tolerance,
+            commanded,
             closed_loop=True,
             task=task,
             **score(str(bundle.path), task, scope.seeds),

@@ -19,7 +19,7 @@ from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
 from levine_policy_node.cli.table import format_table
 from levine_policy_node.resources import share_directory
 
-_HEADER = ("family", "robot", "parity", "allowed", "task", "through ROS", "in process", "")
+_HEADER = ("family", "robot", "parity", "commanded", "task", "through ROS", "in process", "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +76,7 @@ def _cells(row: FamilyRow) -> tuple[str, ...]:
         row.family,
         row.robot,
         _number(row.parity_max_abs),
-        _number(row.tolerance),
+        _number(row.commanded_max_abs),
         row.task,
         _share(row.success, row.episodes),
         _share(row.success_direct, row.episodes),
@@ -99,7 +99,9 @@ def _text(options: argparse.Namespace, table: list[tuple[str, ...]]) -> str:
         "One export per family (`examples/export`). Parity: recorded joint states, frames, tasks "
         "and goals are published as messages, and what `policy_runtime` publishes is compared "
         "with the family's own code; largest difference of a joint target [rad], an effort "
-        "[N m], or the hand's pose [m, rad]. Families that are trained drive the simulated arm "
+        "[N m], or the hand's pose [m, rad]; at most 1e-5. Commanded: what the supervisor tells "
+        "the controller at the time of a row, from the row [rad]. Families that are trained drive "
+        "the simulated arm "
         f"through the whole graph and in one process, on the same seeds. On {machine()}.\n\n"
         f"{markdown_table(_HEADER, table)}\n"
     )
