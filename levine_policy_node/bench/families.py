@@ -21,7 +21,7 @@ from levine_policy_node.bench.family_recording import read_recording, robot_of
 from levine_policy_node.bench.rollouts import run_rollouts
 from levine_policy_node.errors import ConfigError, LevineError, UnknownNameError
 from levine_policy_node.graph import GraphOptions
-from levine_policy_node.runtime.bundle import DOCUMENT, load_bundle
+from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.merge_choice import MergeChoice
 from levine_policy_node.sim.direct import Delay, run_direct
 from levine_policy_node.sim.tasks import TASKS, Episodes
@@ -141,7 +141,7 @@ def family_names(scope: Scope) -> tuple[str, ...]:
     Raises:
         UnknownNameError: If one that was asked for is neither.
     """
-    found = sorted(path.parent.name for path in (scope.root / "bundles").glob(f"*/{DOCUMENT}"))
+    found = sorted(path.stem for path in (scope.root / "parity").glob("*.npz"))
     known = tuple(dict.fromkeys((*FAMILIES, *found)))
     for name in scope.only:
         if name not in (*known, *PICK_PLACE):
