@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PointStamped
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import Image, JointState
@@ -20,7 +21,14 @@ from levine_policy_node.resources import share_directory
 from levine_policy_node.robot import load_robot
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import ros_now, stamp_from_msg
-from levine_policy_node.ros.messages import by_name, duration_to_msg, image_from_msg
+from levine_policy_node.ros.messages import (
+    by_name,
+    duration_to_msg,
+    goal_from_msg,
+    image_from_msg,
+)
+from levine_policy_node.sim.arm import SimArm
+from levine_policy_node.sim.tasks import ReachTask
 
 ROBOT = load_robot("sim_so101")
 SHIPPED = share_directory() / "config" / "robots" / "sim_so101.yaml"
@@ -233,3 +241,22 @@ def test_the_parameter_file_has_exactly_the_parameters():
     given = document["/**/sim_arm"]["ros__parameters"]
     declared = {f.name: f.default for f in fields(SimArmParameters) if f.name != "robot"}
     assert given == declared
+
+
+def test_the_goal_of_each_episode_is_told_even_to_who_comes_later(ros, robot):
+    ros.start("sim_arm", parameters={"robot": robot, "task": "reach"})
+    reset(ros, 3)
+    told = ros.collect(PointStamped, "goal", qos.TASK)
+    expected = ReachTask()
+    for seed in (3, 4):
+        expected.reset(SimArm(), seed)
+        if seed != 3:
+            reset(ros, seed)
+        wanted = expected.goal
+        ros.spin_until(
+            lambda wanted=wanted: (
+                bool(told)
+                and goal_from_msg(told[-1]).position.tolist() == wanted.position.tolist()
+            )
+        )
+        assert told[-1].header.frame_id == wanted.frame
