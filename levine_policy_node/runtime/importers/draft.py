@@ -10,8 +10,8 @@ from typing import Any, cast
 
 _TODO = "TODO: "
 _MAX_NAME = 64
-# Bridges an inference that is late; then the arm stands at the target.
-_HOLD_S = 0.2
+# From rest to a target a few tenths of a radian away, within the limits of small arms.
+_HOLD_S = 0.6
 
 RATE = f"{_TODO}rows per second of a chunk [Hz]"
 ROBOT = f"{_TODO}model of the robot file, or give --robot"
