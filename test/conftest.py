@@ -3,6 +3,9 @@
 
 import ctypes
 import ctypes.util
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -10,6 +13,12 @@ from hypothesis import settings
 # How long an example takes says something about the machine, not about the code.
 settings.register_profile("levine", deadline=None)
 settings.load_profile("levine")
+
+# What tests keep for the next start does not outlive them, nor come from an earlier one. Compiled
+# shaders may: rendering without a GPU waits for them.
+_caches = tempfile.TemporaryDirectory(prefix="levine_test_cache_")
+os.environ.setdefault("MESA_SHADER_CACHE_DIR", str(Path("~/.cache").expanduser()))
+os.environ["XDG_CACHE_HOME"] = _caches.name
 
 _libm = ctypes.CDLL(ctypes.util.find_library("m"))
 _environment = ctypes.create_string_buffer(256)

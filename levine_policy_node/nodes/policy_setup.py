@@ -9,6 +9,9 @@ from typing import cast
 
 from levine_policy_node.ros.parameters import parameter
 from levine_policy_node.runtime.bundle_trial import TrialLimits
+from levine_policy_node.runtime.graph_cache import cache_directory
+from levine_policy_node.runtime.onnx_loader import OnnxOptions
+from levine_policy_node.runtime.onnx_providers import PROVIDERS, Provider
 from levine_policy_node.runtime.remote_access import RemoteAccess
 from levine_policy_node.runtime.trust import Trust, TrustLevel
 
@@ -55,7 +58,9 @@ class PolicyExecutorParameters:
         high=60.0,
     )
     heartbeat_hz: float = parameter("Rate of policy/heartbeat [Hz]", low=5.0, high=200.0)
-    provider: str = parameter("Where graphs run: cpu or cuda; there is no fallback")
+    provider: str = parameter(
+        "Where graphs run: tensorrt, cuda or cpu, without fallback; auto: the first that can"
+    )
     threads: int = parameter("Threads of one inference", low=1, high=64)
     shadow_observations: int = parameter(
         "Observations a new policy runs in shadow before it takes over; 0 for none",
@@ -100,6 +105,9 @@ class PolicyExecutorParameters:
     remote_hosts: str = parameter(
         "Hosts that may serve a policy beside this computer, separated by commas", default=""
     )
+    graph_cache: bool = parameter(
+        "Whether ~/.cache keeps what was made of graphs for this host", default=True
+    )
     autostart: bool = parameter("Configure and activate without a manager", default=True)
 
     @property
@@ -115,6 +123,16 @@ class PolicyExecutorParameters:
         return RemoteAccess(tuple(host for host in hosts if host))
 
     @property
+    def onnx_options(self) -> OnnxOptions:
+        """How graphs are run."""
+        return OnnxOptions(
+            provider=cast("Provider", self.provider),
+            threads=self.threads,
+            timeout_s=self.inference_timeout_s,
+            cache=cache_directory() if self.graph_cache else None,
+        )
+
+    @property
     def trial_limits(self) -> TrialLimits | None:
         """What a bundle may use while it is tried; None if it is not to be tried."""
         if not self.trial:
@@ -122,8 +140,9 @@ class PolicyExecutorParameters:
         return TrialLimits(self.trial_timeout_s, self.trial_memory_mib * _MIB)
 
     def __post_init__(self) -> None:
-        if self.provider not in {"cpu", "cuda"}:
-            raise ValueError(f"provider: '{self.provider}' is not known. Known: cpu, cuda")
+        if self.provider not in PROVIDERS:
+            known = ", ".join(PROVIDERS)
+            raise ValueError(f"provider: '{self.provider}' is not known. Known: {known}")
         rules = ("bundle", "every", "at_once", "threshold")
         if self.replan not in rules:
             raise ValueError(f"replan: '{self.replan}' is not known. Known: {', '.join(rules)}")

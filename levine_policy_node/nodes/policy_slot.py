@@ -27,7 +27,7 @@ from levine_policy_node.runtime.merge_choice import (
     merge_remarks,
     prefix_options,
 )
-from levine_policy_node.runtime.onnx_session import OnnxOptions
+from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 from levine_policy_node.runtime.policy_loader import LoadedPolicy, load_policy
 from levine_policy_node.runtime.remote_access import RemoteAccess
 from levine_policy_node.runtime.replan_choice import (
@@ -85,17 +85,14 @@ def make_slot(
     merge, replan = _merge(bundle, robot, settings), _replan(bundle, robot, settings)
     prefix = prefix_options(bundle, merge)
     _keep_past(bundle, robot, store)
-    options = OnnxOptions(
-        provider=cast("Literal['cpu', 'cuda']", settings.provider),
-        threads=settings.threads,
-        timeout_s=settings.inference_timeout_s,
-    )
+    options = settings.onnx_options
     if settings.trial_limits is not None:
         try_bundle(bundle, robot, options, settings.trial_limits, settings.access)
     pushes = bool(bundle.document.action.effort_names)
+    policy = load_policy(bundle, robot, options, settings.access)
     return PolicySlot(
         bundle=bundle,
-        policy=load_policy(bundle, robot, options, settings.access),
+        policy=policy,
         replanner=Replanner(
             store, bundle.cameras, _alignment(robot, settings), replan, bundle.document.context
         ),
@@ -105,7 +102,8 @@ def make_slot(
             else ChunkPlacer(robot.limits(), merge, prefix)
         ),
         summary=f"{bundle.source} for {robot.name}{_served(bundle)}, {describe(replan)}, "
-        + ("efforts" if pushes else f"{merge.rule}, smoothing {merge.smoothing_s:g} s"),
+        + ("efforts" if pushes else f"{merge.rule}, smoothing {merge.smoothing_s:g} s")
+        + (f", on {policy.place}" if isinstance(policy, OnnxPolicy) else ""),
         remarks=(
             *([f"{bundle.path} was read as {bundle.origin}"] if bundle.origin else []),
             *bundle.notes,

@@ -22,7 +22,7 @@ from typing import IO
 from levine_policy_node.errors import BundleError
 from levine_policy_node.robot import Robot
 from levine_policy_node.runtime.bundle import Bundle
-from levine_policy_node.runtime.onnx_session import OnnxOptions
+from levine_policy_node.runtime.onnx_loader import OnnxOptions
 from levine_policy_node.runtime.remote_access import RemoteAccess
 from levine_policy_node.runtime.trial_child import REFUSED
 

@@ -19,10 +19,10 @@ from levine_policy_node.runtime.bundle import Bundle
 from levine_policy_node.runtime.graph_check import named_output
 from levine_policy_node.runtime.graph_schema import ENCODE, Role
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
-from levine_policy_node.runtime.onnx_session import TensorInfo
 from levine_policy_node.runtime.planner_factory import make_planner
 from levine_policy_node.runtime.planner_schema import CemDecoder, MppiDecoder
 from levine_policy_node.runtime.sampler_factory import make_diffusion, make_flow
+from levine_policy_node.runtime.tensor_info import TensorInfo
 from levine_policy_node.runtime.token_factory import bin_values, make_autoregressive, token_numbers
 from levine_policy_node.runtime.token_schema import AutoregressiveDecoder
 from levine_policy_node.runtime.token_schema import BinsDecoder as BinsSpec

@@ -12,9 +12,9 @@ from levine_policy_node.core.feedback import Feedback
 from levine_policy_node.errors import BundleError
 from levine_policy_node.runtime.bundle_schema import BundleDocument
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
-from levine_policy_node.runtime.onnx_session import TensorInfo
+from levine_policy_node.runtime.tensor_info import TensorInfo
 
-_DTYPES = ("float32", "float16", "int64", "int32")
+_DTYPES = ("float32", "int64", "int32")
 
 
 def make_feedback(document: BundleDocument, graphs: OnnxGraphs) -> Feedback:

@@ -10,8 +10,8 @@ from levine_policy_node.runtime.bundle_schema import BundleDocument
 from levine_policy_node.runtime.decoder_schema import DiffusionDecoder, FlowDecoder, OneDecoder
 from levine_policy_node.runtime.graph_schema import ENCODE, STEP, Role
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
-from levine_policy_node.runtime.onnx_session import TensorInfo
 from levine_policy_node.runtime.planner_schema import CemDecoder, MppiDecoder
+from levine_policy_node.runtime.tensor_info import TensorInfo
 from levine_policy_node.runtime.token_cache import cache_entries
 from levine_policy_node.runtime.token_schema import AutoregressiveDecoder
 

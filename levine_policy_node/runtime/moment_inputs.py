@@ -19,8 +19,8 @@ from levine_policy_node.runtime.made_schema import ReturnToGo, Timestep
 from levine_policy_node.runtime.observation_rules import named_state
 from levine_policy_node.runtime.observation_schema import ImageObservation
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
-from levine_policy_node.runtime.onnx_session import TensorInfo
 from levine_policy_node.runtime.preprocess import Preprocessor, history_axis
+from levine_policy_node.runtime.tensor_info import TensorInfo
 from levine_policy_node.runtime.text_inputs import Embeddings, Prompt
 
 Tensor = npt.NDArray[Any]

@@ -15,14 +15,13 @@ import numpy.typing as npt
 from levine_policy_node.core.observation import Tensors
 from levine_policy_node.errors import BundleError, InferenceError
 from levine_policy_node.runtime.bundle import Bundle
-from levine_policy_node.runtime.graph_schema import Role
-from levine_policy_node.runtime.onnx_session import (
-    OnnxOptions,
-    OnnxSession,
-    RunLimit,
-    TensorInfo,
-)
+from levine_policy_node.runtime.graph_schema import ENCODE, Role
+from levine_policy_node.runtime.onnx_loader import GraphFiles, OnnxOptions, offered_places
+from levine_policy_node.runtime.onnx_providers import Place
+from levine_policy_node.runtime.onnx_session import OnnxSession
+from levine_policy_node.runtime.ort import RunLimit
 from levine_policy_node.runtime.run_watchdog import RunWatchdog
+from levine_policy_node.runtime.tensor_info import TensorInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,8 @@ class OnnxGraphs:
     """Sessions by role, made from verified bytes.
 
     Attributes:
+        place: Where they run.
+        passed_over: Places that `auto` would have preferred, and why it could not.
         spent_s: Time the last inference spent inside the graphs [s].
 
     Raises:
@@ -54,10 +55,16 @@ class OnnxGraphs:
 
     def __init__(self, bundle: Bundle, options: OnnxOptions) -> None:
         self._timeout_s = options.timeout_s
-        self._pipelines: dict[str, _Pipeline] = {
-            role: _pipeline(bundle, [graph.file for graph in graphs], options)
-            for role, graphs in bundle.document.graphs.pipelines.items()
-        }
+        self.passed_over: dict[Place, str] = {}
+        *preferred, last = offered_places(options.provider)
+        for place in preferred:
+            try:
+                self.place, self._pipelines = place, _pipelines(bundle, place, options)
+                break
+            except BundleError as error:
+                self.passed_over[place] = str(error)
+        else:
+            self.place, self._pipelines = last, _pipelines(bundle, last, options)
         self._watchdog = RunWatchdog(options.timeout_s)
         self._limit = RunLimit()
         self.spent_s = 0.0
@@ -111,11 +118,33 @@ class OnnxGraphs:
             raise InferenceError(f"{session.file}: ran longer than {self._timeout_s} s") from error
 
 
-def _pipeline(bundle: Bundle, files: list[str], options: OnnxOptions) -> _Pipeline:
-    sessions = tuple(
-        OnnxSession(bundle.files[file], str(bundle.path / file), _weights(bundle, file), options)
-        for file in files
-    )
+def _pipelines(bundle: Bundle, place: Place, options: OnnxOptions) -> dict[Role, _Pipeline]:
+    """All roles in one place; what `encode` gives others may stay on the device."""
+    made: dict[Role, _Pipeline] = {}
+    roles = bundle.document.graphs.pipelines
+    # What encode returns is kept for those that take it, so they come first.
+    for role in sorted(roles, key=lambda role: role == ENCODE):
+        taken = {name for pipeline in made.values() for name in pipeline.inputs}
+        sessions = tuple(
+            OnnxSession(
+                GraphFiles(
+                    bundle.files[graph.file],
+                    str(bundle.path / graph.file),
+                    _weights(bundle, graph.file),
+                ),
+                place,
+                options,
+                taken if role == ENCODE else (),
+                repeated=role != ENCODE,
+            )
+            for graph in roles[role]
+        )
+        files = " + ".join(graph.file for graph in roles[role])
+        made[role] = _pipeline(str(bundle.path / files), sessions)
+    return {role: made[role] for role in roles}
+
+
+def _pipeline(file: str, sessions: tuple[OnnxSession, ...]) -> _Pipeline:
     inputs: dict[str, TensorInfo] = {}
     outputs: dict[str, TensorInfo] = {}
     for session in sessions:
@@ -131,7 +160,7 @@ def _pipeline(bundle: Bundle, files: list[str], options: OnnxOptions) -> _Pipeli
         if twice:
             raise BundleError(session.file, f"output {twice[0]}", "a graph before returns it, too")
         outputs.update(session.outputs)
-    return _Pipeline(str(bundle.path / " + ".join(files)), sessions, inputs, outputs)
+    return _Pipeline(file, sessions, inputs, outputs)
 
 
 def _weights(bundle: Bundle, name: str) -> dict[str, bytes]:

@@ -22,7 +22,7 @@ from levine_policy_node.runtime.feedback_state import make_feedback
 from levine_policy_node.runtime.graph_check import check_inputs
 from levine_policy_node.runtime.moment_inputs import MomentInputs
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
-from levine_policy_node.runtime.onnx_session import OnnxOptions
+from levine_policy_node.runtime.onnx_loader import OnnxOptions
 from levine_policy_node.runtime.policy_inputs import PolicyInputs
 
 
@@ -57,6 +57,12 @@ class OnnxPolicy:
     def source(self) -> str:
         """Who commands, `policy:<name>@<hash8>`."""
         return self.bundle.source
+
+    @property
+    def place(self) -> str:
+        """Where its graphs run, and why not where `auto` would rather have them."""
+        others = self._graphs.passed_over.items()
+        return self._graphs.place + "".join(f"; {name} cannot ({why})" for name, why in others)
 
     @property
     def graph_s(self) -> float:

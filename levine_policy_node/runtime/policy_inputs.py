@@ -21,7 +21,7 @@ from levine_policy_node.runtime.graph_schema import (
 )
 from levine_policy_node.runtime.made_schema import PolicyInput, PolicyKind
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
-from levine_policy_node.runtime.onnx_session import TensorInfo
+from levine_policy_node.runtime.tensor_info import TensorInfo
 
 # Names under which exporters write these inputs, besides the key in policy.yaml.
 _SYNONYMS: dict[PolicyKind, tuple[str, ...]] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from levine_policy_node.robot import Robot
 from levine_policy_node.runtime.bundle import Bundle
+from levine_policy_node.runtime.onnx_loader import OnnxOptions
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
-from levine_policy_node.runtime.onnx_session import OnnxOptions
 from levine_policy_node.runtime.remote_access import RemoteAccess
 from levine_policy_node.runtime.remote_policy import RemotePolicy
 

@@ -22,7 +22,7 @@ from levine_policy_node.runtime.graph_schema import (
     RtcSpec,
 )
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
-from levine_policy_node.runtime.onnx_session import TensorInfo
+from levine_policy_node.runtime.tensor_info import TensorInfo
 
 _VELOCITIES = ("v_t", "velocity")
 _NOISES = ("noise_pred", "eps", "epsilon")

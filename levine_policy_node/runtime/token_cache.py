@@ -9,7 +9,7 @@ from levine_policy_node.core.kv_cache import CacheEntry
 from levine_policy_node.errors import BundleError
 from levine_policy_node.runtime.graph_schema import ENCODE, STEP
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
-from levine_policy_node.runtime.onnx_session import TensorInfo
+from levine_policy_node.runtime.tensor_info import TensorInfo
 
 # `past_key_values.0.key` to `present.0.key` as Optimum has it; `past_x` to `present_x`.
 _PAST = re.compile(r"past_key_values\.(\d+)\.(key|value)|past_(?!key_values)(\w+)")

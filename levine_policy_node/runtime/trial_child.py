@@ -23,9 +23,10 @@ from levine_policy_node.errors import ConfigError, InferenceError, LevineError
 from levine_policy_node.robot import load_robot
 from levine_policy_node.runtime.bundle import Bundle, load_bundle
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
-from levine_policy_node.runtime.onnx_session import OnnxOptions, TensorInfo
+from levine_policy_node.runtime.onnx_loader import OnnxOptions, offered_places
 from levine_policy_node.runtime.policy_loader import load_policy
 from levine_policy_node.runtime.remote_access import RemoteAccess
+from levine_policy_node.runtime.tensor_info import TensorInfo
 from levine_policy_node.runtime.trust import Trust
 
 REFUSED = 3
@@ -45,10 +46,11 @@ def main() -> int:
         threads=request["threads"],
         timeout_s=request["inference_timeout_s"],
     )
-    memory = None if options.provider == "cuda" else int(request["memory_bytes"])
     os.nice(_NICENESS)
-    limit_process(float(request["timeout_s"]), memory, options.threads)
     try:
+        on_cpu = offered_places(options.provider)[0] == "cpu"
+        memory = int(request["memory_bytes"]) if on_cpu else None
+        limit_process(float(request["timeout_s"]), memory, options.threads)
         # What vouches for the bytes was checked by whoever compares the hash.
         bundle = load_bundle(request["bundle"], Trust("off", max_bytes=request["max_bytes"]))
         if bundle.document.remote is None:

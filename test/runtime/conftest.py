@@ -10,8 +10,8 @@ import pytest
 
 from levine_policy_node.robot import Robot
 from levine_policy_node.runtime.bundle import load_bundle
+from levine_policy_node.runtime.onnx_loader import OnnxOptions
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
-from levine_policy_node.runtime.onnx_session import OnnxOptions
 
 
 @pytest.fixture

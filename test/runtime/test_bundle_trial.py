@@ -25,7 +25,7 @@ from levine_policy_node.robot import load_robot
 from levine_policy_node.runtime import bundle_trial
 from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.bundle_trial import TrialLimits, try_bundle
-from levine_policy_node.runtime.onnx_session import OnnxOptions
+from levine_policy_node.runtime.onnx_loader import OnnxOptions
 
 QUICK = OnnxOptions(timeout_s=0.3)
 

@@ -19,7 +19,7 @@ from levine_policy_node.runtime.bundle_document import read_document
 from levine_policy_node.runtime.bundle_files import BundleFiles
 from levine_policy_node.runtime.importers.fields import read_yaml
 from levine_policy_node.runtime.onnx_graphs import OnnxGraphs
-from levine_policy_node.runtime.onnx_session import OnnxOptions, graph_info
+from levine_policy_node.runtime.onnx_loader import OnnxOptions, graph_info
 from levine_policy_node.runtime.trust import Trust
 
 WEIGHTS = b"\x00" * 64

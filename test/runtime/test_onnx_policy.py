@@ -31,7 +31,7 @@ from levine_policy_node.core.observation import Observation
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.errors import BundleError, InferenceError
 from levine_policy_node.robot import load_robot
-from levine_policy_node.runtime.onnx_session import OnnxOptions
+from levine_policy_node.runtime.onnx_loader import OnnxOptions
 
 ROBOT = load_robot("sim_so101")
 

@@ -30,7 +30,7 @@ from levine_policy_node.errors import BundleError, InferenceError
 from levine_policy_node.robot import load_robot
 from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.merge_choice import MergeChoice, merge_options, prefix_options
-from levine_policy_node.runtime.onnx_session import OnnxOptions
+from levine_policy_node.runtime.onnx_loader import OnnxOptions
 
 ROBOT = load_robot("sim_so101")
 MEASURED = np.linspace(-0.2, 0.2, 6)

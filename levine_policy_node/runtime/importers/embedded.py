@@ -9,7 +9,7 @@ from levine_policy_node.runtime.bundle_document import parse_document
 from levine_policy_node.runtime.importers.draft import Draft
 from levine_policy_node.runtime.importers.export import Export
 from levine_policy_node.runtime.importers.fields import Fields
-from levine_policy_node.runtime.onnx_session import GraphInfo
+from levine_policy_node.runtime.onnx_loader import GraphInfo
 
 KEY = "policy.yaml"
 

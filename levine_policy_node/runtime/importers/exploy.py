@@ -15,7 +15,7 @@ from levine_policy_node.runtime.importers.export import Export
 from levine_policy_node.runtime.importers.fields import Fields, read_json, refused
 from levine_policy_node.runtime.importers.rsl_rl import check_width
 from levine_policy_node.runtime.importers.tensors import rows_and_columns, unknown_input, width
-from levine_policy_node.runtime.onnx_session import GraphInfo
+from levine_policy_node.runtime.onnx_loader import GraphInfo
 
 VERSION = "exploy_version"
 _JOINTS = re.compile(r"(obj\.[^.]+\.joints)\.(pos|vel)")

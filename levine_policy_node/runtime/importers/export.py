@@ -9,7 +9,7 @@ from typing import Any
 from levine_policy_node.runtime.bundle_files import BundleFiles
 from levine_policy_node.runtime.importers.draft import Draft, policy_name
 from levine_policy_node.runtime.importers.fields import Fields, read_json, read_yaml, refused
-from levine_policy_node.runtime.onnx_session import GraphInfo, graph_info
+from levine_policy_node.runtime.onnx_loader import GraphInfo, graph_info
 
 MAX_TEXT_BYTES = 1024**2
 # Where exporters put things; nothing else is looked at.

@@ -19,7 +19,7 @@ from levine_policy_node.runtime.importers.fields import Fields, read_yaml, refus
 from levine_policy_node.runtime.importers.rsl_rl import check_width
 from levine_policy_node.runtime.importers.safetensors_stats import read_stats
 from levine_policy_node.runtime.importers.tensors import rows_and_columns, width
-from levine_policy_node.runtime.onnx_session import TensorInfo
+from levine_policy_node.runtime.tensor_info import TensorInfo
 
 _MARKS = (b"models:", b"pipeline:")
 _SECTIONS = ("models", "pipeline")

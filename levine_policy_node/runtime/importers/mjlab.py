@@ -21,7 +21,7 @@ from levine_policy_node.runtime.importers.rsl_rl import (
     document,
     last_action,
 )
-from levine_policy_node.runtime.onnx_session import GraphInfo
+from levine_policy_node.runtime.onnx_loader import GraphInfo
 
 NEEDED = ("joint_names", "action_scale", "default_joint_pos", "observation_names")
 _LAST = {"actions", "last_action"}

@@ -27,7 +27,7 @@ from levine_policy_node.runtime.importers.tensors import (
     unknown_input,
     width,
 )
-from levine_policy_node.runtime.onnx_session import GraphInfo
+from levine_policy_node.runtime.onnx_loader import GraphInfo
 
 OBS = "obs"
 ACTIONS = "actions"

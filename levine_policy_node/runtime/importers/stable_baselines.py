@@ -21,7 +21,7 @@ from levine_policy_node.runtime.importers.draft import (
 from levine_policy_node.runtime.importers.export import Export
 from levine_policy_node.runtime.importers.fields import refused
 from levine_policy_node.runtime.importers.tensors import image, rows_and_columns, width
-from levine_policy_node.runtime.onnx_session import GraphInfo
+from levine_policy_node.runtime.onnx_loader import GraphInfo
 
 INPUT = "input"
 _IMAGE_RANK = 4

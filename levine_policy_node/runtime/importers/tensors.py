@@ -17,7 +17,7 @@ from levine_policy_node.runtime.importers.draft import (
 )
 from levine_policy_node.runtime.importers.fields import refused
 from levine_policy_node.runtime.made_schema import PolicyKind
-from levine_policy_node.runtime.onnx_session import TensorInfo
+from levine_policy_node.runtime.tensor_info import TensorInfo
 
 STATES = ("observation.state", "state", "qpos")
 ACTIONS = ("action", "actions", "action_chunk", "mu")
