@@ -30,6 +30,7 @@ bench: setup ## Every benchmark; writes docs/benchmarks.md (20 minutes)
 	@$(VENV)/levine bench latency --docs docs/benchmarks.md
 	@$(VENV)/levine bench jitter --docs docs/benchmarks.md
 	@$(VENV)/levine bench families --docs docs/benchmarks.md
+	@$(VENV)/levine bench overhead --docs docs/benchmarks.md
 
 fuzz: setup ## Fuzz what reads bundles, a minute; needs `pip install atheris`
 	@$(VENV)/python tools/fuzz_bundle.py -max_total_time=60

@@ -12,6 +12,7 @@ BENCHES = {
     "chunks": "seams between chunks: our placement beside the rules of other projects",
     "latency": "what the runtime adds to an inference, from the newest frame to the wire",
     "delay": "success of the demo policy with a slow inference, for each merge rule",
+    "overhead": "what an inference takes beside the runs of ONNX Runtime in it",
     "swap": "policies swapped at random moments, and bad bundles refused meanwhile",
     "families": "every family's export: parity with its own code, success on the arm",
     "jitter": "how punctual commands are while cameras, inference and recorder run",

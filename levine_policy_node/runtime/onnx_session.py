@@ -62,6 +62,7 @@ class OnnxSession:
         self._halves = frozenset(name for name, info in given.items() if info.dtype == _HALF)
         self.inputs = {name: _full(info) for name, info in given.items()}
         self.outputs = {name: _full(info) for name, info in returned.items()}
+        self._widened = frozenset(name for name, info in returned.items() if info.dtype == _HALF)
         self._names = list(self.outputs)
         self._binding: Binding | None = None
         if place == "cpu":
@@ -76,7 +77,9 @@ class OnnxSession:
         Raises:
             InferenceError: If it fails, or was stopped.
         """
-        feed = {name: self._given(name, tensors[name]) for name in self.inputs}
+        feed = {name: tensors[name] for name in self.inputs}
+        for name in self._halves:
+            feed[name] = _narrowed(feed[name])
         try:
             if self._binding is not None:
                 outputs = self._binding.run(feed, limit)
@@ -85,7 +88,9 @@ class OnnxSession:
                 outputs = dict(zip(self._names, values, strict=True))
         except ORT_ERRORS as error:
             raise InferenceError(f"{self.file}: {one_line(error)}") from error
-        return {name: _widened(value) for name, value in outputs.items()}
+        for name in self._widened:
+            outputs[name] = _widened(outputs[name])
+        return outputs
 
     def _capture(self, graph: GraphFiles, options: OnnxOptions) -> bool:
         """Have the session record a CUDA graph; not every graph can be recorded."""
@@ -98,19 +103,19 @@ class OnnxSession:
             return False
         return True
 
-    def _given(self, name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """As the graph takes it; what other graphs left on the device is so already."""
-        if name not in self._halves or isinstance(value, DeviceTensor):
-            return value
-        # What is too large for a half float is infinite, and so is what comes of it.
-        with np.errstate(over="ignore"):
-            return value.astype(np.float16, copy=False)
-
 
 def _full(info: TensorInfo) -> TensorInfo:
     return TensorInfo(_FULL, info.shape) if info.dtype == _HALF else info
 
 
+def _narrowed(value: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """As the graph takes it; what another graph left on the device is so already."""
+    if isinstance(value, DeviceTensor):
+        return value
+    # What is too large for a half float is infinite, and so is what comes of it.
+    with np.errstate(over="ignore"):
+        return value.astype(np.float16, copy=False)
+
+
 def _widened(value: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    kept = isinstance(value, DeviceTensor)
-    return value if kept or value.dtype != np.float16 else value.astype(np.float32)
+    return value if isinstance(value, DeviceTensor) else value.astype(np.float32)
