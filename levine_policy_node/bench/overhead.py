@@ -38,7 +38,8 @@ LOOPS: dict[Loop, tuple[dict[str, Any], str, str, str]] = {
         "int64",
     ),
 }
-# Small for action experts, of which SmolVLA's has 100 M parameters: what is added does not grow.
+# Small for action experts, of which SmolVLA's has 100 M parameters. What is added hardly grows
+# with the graph: 0.1 to 0.3 ms a step on two busy cores, 13 to 23 % of 0.4 M parameters.
 SIZES = (ExpertSize(256, 4), ExpertSize(512, 4))
 STEPS = 10
 _WARM_UP = 3

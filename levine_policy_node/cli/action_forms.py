@@ -19,12 +19,12 @@ from levine_policy_node.runtime.body_schema import BodyTarget, PositionTarget
 def target_forms(part: ActionPart) -> list[tuple[str, str]]:
     """What is moved and how, one pair per joint."""
     if isinstance(part, JointTarget):
-        return [(name, f"position, {part.mode}") for name in part.names]
+        return [(name, f"position, {part.mode} [rad]") for name in part.names]
     if isinstance(part, VelocityTarget):
-        return [(name, "velocity, summed up") for name in part.names]
+        return [(name, "velocity, summed up [rad/s]") for name in part.names]
     if isinstance(part, EffortTarget):
         clipped = "" if part.clip is None else f", {part.clip[0]:g} .. {part.clip[1]:g} N m"
-        return [(name, f"effort{clipped}") for name in part.names]
+        return [(name, f"effort{clipped or ' [N m]'}") for name in part.names]
     if isinstance(part, Ignored):
         return [("none", f"{part.kind}, {part.dim} column(s), ignored")]
     if isinstance(part, BodyTarget):
@@ -39,7 +39,8 @@ def _hand_form(part: BodyTarget) -> str:
     if not isinstance(part, PositionTarget):
         what += f" ({part.rotation})"
     along = "" if part.mode == "absolute" else f" along the axes of {part.frame}"
-    return f"{what}, {part.mode}{along}"
+    unit = {"position": "[m]", "rotation": "[rad]"}.get(part.kind.rsplit("/", 1)[-1], "[m, rad]")
+    return f"{what}, {part.mode}{along} {unit}"
 
 
 def _gripper_form(part: GripperTarget | GripperToggle | GripperOpenClose) -> str:

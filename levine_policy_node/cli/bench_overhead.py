@@ -63,7 +63,9 @@ def run(options: argparse.Namespace) -> int:
             "A whole inference (observation, normalisation, sampler, joint targets) beside bare "
             "runs of the same graphs, in turns in one process: `encode` once and `step` "
             f"{overhead.STEPS} times on samples of 50 x 32. The graphs are transformers with the "
-            "inputs of an action expert. Processor time of the thread, medians of "
+            "inputs of an action expert. What is added hardly grows with the graph, so that of "
+            "one with a millisecond a step is a larger share. Processor time of the thread, "
+            "medians of "
             f"{options.pairs}; the last column is the overhead on the clock. Run on {machine()}."
             f"\n\n{markdown_table(head, cells)}\n"
         )

@@ -27,6 +27,12 @@ from levine_policy_node.runtime.observation_schema import (
 from levine_policy_node.runtime.planner_schema import CemDecoder, MppiDecoder
 from levine_policy_node.runtime.token_schema import AutoregressiveDecoder
 
+_UNITS = {
+    "state/joint/position": " [rad]",
+    "state/joint/velocity": " [rad/s]",
+    "state/joint/effort": " [N m]",
+}
+
 
 def describe(bundle: Bundle, robot: Robot | None) -> str:
     """The whole table; with the sizes of a robot's cameras where one is given."""
@@ -104,7 +110,9 @@ def _observation_rows(document: BundleDocument, robot: Robot | None) -> list[lis
             rows.append([name, *made_form(spec)])
             continue
         for term in vector.terms:
-            quantity = term.kind.removeprefix("state/").replace("/", " ")
+            quantity = term.kind.removeprefix("state/").replace("/", " ") + _UNITS.get(
+                term.kind, ""
+            )
             if isinstance(term, GoalTerm):
                 quantity = f"the goal [m] in {term.frame}"
             lines = textwrap.wrap(": ".join(filter(None, [quantity, _observed(term)])), 44)
@@ -134,8 +142,8 @@ def _image_form(image: ImageSpec) -> str:
     shape = " x ".join(str(size) for size in image.shape)
     low, high = image.range
     values = image.dtype if image.dtype == "uint8" else f"{low:g} .. {high:g}"
-    resize = f"{image.resize} ({image.interpolation})"
-    steps = ["" if image.crop is None else f"crop {image.crop}", resize]
+    steps = ["" if image.crop is None else f"crop {image.crop}"]
+    steps.append(f"{image.resize} ({image.interpolation})")
     if image.mean is not None:
         steps.append("mean and std")
     return ", ".join([f"{shape} ({image.layout})", values, *filter(None, steps)])

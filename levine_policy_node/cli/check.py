@@ -98,12 +98,12 @@ def run(options: argparse.Namespace) -> int:
     print(describe(bundle, fits[0] if fits else None))
     names = ", ".join(robot.name for robot in fits)
     print(f"\n  fits        {names or 'none of the robot files that ship'}")
-    if options.preview is not None:
-        _preview(bundle, fits, options)
     if fits:
         local = bundle.document.remote is None
         ran = "graph       loaded, and ran on" if local else "server      answered to"
         print(f"  {ran} plausible observations of {fits[0].name}")
+    if options.preview is not None:
+        _preview(bundle, fits, options)
     return EXIT_OK
 
 
