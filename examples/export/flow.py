@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 RATE, ROWS, STEPS = 10.0, 16, 10
 _JOINTS, _COND, _HIDDEN, _WAVES = len(SO101_JOINTS), 32, 96, 8
-_SEED, _TRAINING_STEPS = 0, 6000
+_SEED, _TRAINING_STEPS, _EARLIEST = 0, 4000, 0.05
 _NAMES = ", ".join(SO101_JOINTS)
 
 _DOCUMENT = f"""
@@ -72,7 +72,11 @@ class Encoder(nn.Module):
 
 
 class Velocity(nn.Module):
-    """Sample (B, T, 6), time (B,) and condition (B, 32) to noise - actions, (B, T, 6)."""
+    """Sample (B, T, 6), time (B,) and condition (B, 32) to noise - actions, (B, T, 6).
+
+    The layers predict the actions, from which the velocity follows: a network this small has no
+    room for the noise (Li and He, Back to Basics, 2025).
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +94,8 @@ class Velocity(nn.Module):
         """One evaluation."""
         angles = timestep[:, None] * self.waves
         seen = torch.cat([x_t.flatten(1), cond, angles.sin(), angles.cos()], dim=1)
-        return self.layers(seen).reshape(-1, ROWS, _JOINTS)
+        actions = self.layers(seen).reshape(-1, ROWS, _JOINTS)
+        return (x_t - actions) / timestep.clamp(min=_EARLIEST)[:, None, None]
 
 
 class Policy(nn.Module):
@@ -130,7 +135,8 @@ def train(samples: ReachSamples) -> tuple[Policy, dict[str, np.ndarray]]:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, _TRAINING_STEPS)
     for _ in range(_TRAINING_STEPS):
         batch = torch.randint(len(x), (512,))
-        noise, time = torch.randn_like(actions[batch]), torch.rand(len(batch))
+        noise = torch.randn_like(actions[batch])
+        time = _EARLIEST + (1.0 - _EARLIEST) * torch.rand(len(batch))
         mixed = time[:, None, None] * noise + (1.0 - time[:, None, None]) * actions[batch]
         found = policy.velocity(mixed, time, policy.encode(x[batch]))
         loss = nn.functional.mse_loss(found, noise - actions[batch])
