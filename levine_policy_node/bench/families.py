@@ -79,6 +79,7 @@ class FamilyRow:
         success_direct: Likewise, in one process without ROS.
         episodes: How many, of the same seeds.
         stops: Watchdog stops of the episodes through ROS.
+        limit_violations: Of the commands in them, as the simulated arm counted them.
         error: Why something is missing, or "".
     """
 
@@ -93,6 +94,7 @@ class FamilyRow:
     success_direct: float | None = None
     episodes: int = 0
     stops: int = 0
+    limit_violations: int = 0
     error: str = ""
 
     @property
@@ -212,6 +214,7 @@ def score(policy: str, task: str, seeds: range) -> dict[str, Any]:
         "success_direct": direct["successes"] / len(seeds),
         "episodes": len(seeds),
         "stops": len(ros["stops"]),
+        "limit_violations": ros["limit_violations"],
     }
 
 

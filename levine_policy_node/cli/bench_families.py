@@ -19,7 +19,18 @@ from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
 from levine_policy_node.cli.table import format_table
 from levine_policy_node.resources import share_directory
 
-_HEADER = ("family", "robot", "parity", "commanded", "task", "through ROS", "in process", "")
+_HEADER = (
+    "family",
+    "robot",
+    "parity",
+    "commanded",
+    "task",
+    "through ROS",
+    "in process",
+    "stops",
+    "violations",
+    "",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +91,7 @@ def _cells(row: FamilyRow) -> tuple[str, ...]:
         row.task,
         _share(row.success, row.episodes),
         _share(row.success_direct, row.episodes),
+        *((str(row.stops), str(row.limit_violations)) if row.episodes else ("", "")),
         row.error[:60] or ("" if row.good else "NOT GOOD"),
     )
 
@@ -100,8 +112,11 @@ def _text(options: argparse.Namespace, table: list[tuple[str, ...]]) -> str:
         "and goals are published as messages, and what `policy_runtime` publishes is compared "
         "with the family's own code; largest difference of a joint target [rad], an effort "
         "[N m], or the hand's pose [m, rad]; at most 1e-5. Commanded: what the supervisor tells "
-        "the controller at the time of a row, from the row [rad]. Families that are trained drive "
-        "the simulated arm "
-        f"through the whole graph and in one process, on the same seeds. On {machine()}.\n\n"
+        "the controller at the time of a row, from the row [rad], with steps of a fifth, so that "
+        "no limit stretches them, and chunks that are not blended. Families that are trained "
+        "drive the simulated arm through the whole graph and in one process, on the same seeds "
+        "from "
+        f"{options.seed} on; stops by watchdogs, and violations of limits in the commands, are of "
+        f"the first. On {machine()}.\n\n"
         f"{markdown_table(_HEADER, table)}\n"
     )
