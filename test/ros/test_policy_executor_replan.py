@@ -38,7 +38,8 @@ def play(world, tmp_path):
         )
         mode = world.graph.publisher(String, "supervisor/mode", qos.MODE)
         mode.publish(String(data="POLICY"))
-        world.run(lambda: len(raw) >= 2)
+        # When the mode is heard the policy begins afresh, which is a new epoch.
+        world.run(lambda: any(m.header.frame_id.endswith("#2") for m in raw))
         raw.clear()
         return process, raw
 
