@@ -172,13 +172,18 @@ class Bench:
 
     def insist(self, name: str) -> None:
         """Ask until it is granted."""
+        refusal = self.refusal(name)
+        assert not refusal, f"{name}: {refusal}"
+
+    def refusal(self, name: str) -> str:
+        """Ask until it is granted, or what is said against it in the end."""
         message = ""
         for _ in range(50):
             success, message = self.ask(name)
             if success:
-                return
+                return ""
             self.ros.spin_for(0.05)
-        raise AssertionError(f"{name}: {message}")
+        return message
 
     @property
     def mode(self) -> str:
@@ -200,9 +205,13 @@ class Bench:
 
     def engage(self) -> None:
         """Arm and engage; then wait until the arm really moves."""
-        self.insist("arm")
-        self.script.policy_on = True
-        self.insist("engage")
+        for _ in range(3):
+            self.insist("arm")
+            self.script.policy_on = True
+            if not self.refusal("engage"):
+                break
+            # A machine that is held up meanwhile latches a stop, as it should.
+            self.insist("reset")
         self.spin_until(lambda: self.speed() > 0.1, "motion")
 
     def speed(self) -> float:
