@@ -19,6 +19,7 @@ from levine_policy_node.errors import LevineError
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+_AGAIN_S = 1.0
 
 # Imported only when asked for, so `levine check` needs neither ROS nor MuJoCo.
 COMMANDS = {
@@ -66,17 +67,25 @@ def ending_as_by_hand() -> Iterator[None]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         del number, frame
+        if isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            return  # Everything is being ended already.
+        # One that falls into a callback of the interpreter, such as a finaliser, is lost.
+        if signal.SIGALRM in taken:
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
         raise KeyboardInterrupt
 
     # Whoever ignores a signal, as nohup does, wants it ignored.
-    numbers = [signal.SIGTERM, signal.SIGHUP]
+    usual = {signal.SIG_DFL, signal.default_int_handler}
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM]
     before = {number: signal.getsignal(number) for number in numbers}
-    taken = [number for number in numbers if before[number] == signal.SIG_DFL]
+    taken = [number for number in numbers if before[number] in usual]
     for number in taken:
         signal.signal(number, interrupt)
     try:
         yield
     finally:
+        if signal.SIGALRM in taken:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number in taken:
             signal.signal(number, before[number])
 

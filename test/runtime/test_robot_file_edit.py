@@ -69,18 +69,19 @@ def test_every_shipped_file_can_be_calibrated(name, tmp_path):
     path = tmp_path / f"{name}.yaml"
     path.write_bytes(source.read_bytes())
     path.chmod(0o640)
-    write_numbers(path, {ACTUATION: 0.0804, FRONT: 0.12, WRIST: 0.0})
+    delays = {camera: 0.12 * (i % 2) for i, camera in enumerate(load_robot(name).cameras)}
+    captures = {("cameras", camera, "capture_delay_s"): delays[camera] for camera in delays}
+    write_numbers(path, {ACTUATION: 0.0804, **captures})
     robot = load_robot(str(path))
     assert robot.controller.actuation_delay_s == 0.0804
-    assert robot.cameras["front"].capture_delay_s == 0.12
-    assert robot.cameras["wrist"].capture_delay_s == 0.0
+    assert {camera: s.capture_delay_s for camera, s in robot.cameras.items()} == delays
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     before, after = source.read_text().splitlines(), path.read_text().splitlines()
     comments = [line for line in before if "#" in line]
     assert comments == [line for line in after if "#" in line]
     # Writing again, the same or other values, changes nothing else.
-    write_numbers(path, {ACTUATION: 0.0804, FRONT: 0.12, WRIST: 0.0})
+    write_numbers(path, {ACTUATION: 0.0804, **captures})
     assert path.read_text().splitlines() == after
 
 

@@ -120,24 +120,34 @@ def test_a_host_that_says_nothing_and_one_that_drips_end_in_time():
 
 
 def test_a_server_that_does_not_read_ends_in_time_too():
-    from websockets.sync.server import serve
-
     ended = threading.Event()
-    with serve(
-        lambda connection: ended.wait(PATIENT_S), "127.0.0.1", 0, close_timeout=0.1
-    ) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=greet_and_wait, args=(listener, ended))
         thread.start()
-        url = f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
-        client = WebSocket(url, {}, PATIENT_S, MAX_BYTES)
+        client = WebSocket(f"ws://127.0.0.1:{listener.getsockname()[1]}", {}, PATIENT_S, MAX_BYTES)
         begin_s = time.monotonic()
         with pytest.raises(RemoteError, match="in time"):
             client.send(bytes(64 << 20), begin_s + 0.3)
         assert time.monotonic() - begin_s < PATIENT_S / 2
         client.close()
         ended.set()
-        server.shutdown()
-    thread.join(PATIENT_S)
+        thread.join(PATIENT_S)
+
+
+def greet_and_wait(listener: socket.socket, ended: threading.Event) -> None:
+    """Accept one connection of a client, and read nothing of what it sends."""
+    from websockets.server import ServerProtocol
+
+    protocol = ServerProtocol()
+    connection, _ = listener.accept()
+    with connection:
+        requests = []
+        while not requests:
+            protocol.receive_data(connection.recv(4096))
+            requests = protocol.events_received()
+        protocol.send_response(protocol.accept(requests[0]))
+        connection.sendall(b"".join(protocol.data_to_send()))
+        ended.wait(PATIENT_S)
 
 
 @pytest.mark.parametrize("fragments", [1, 3])
