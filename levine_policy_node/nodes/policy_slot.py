@@ -27,7 +27,6 @@ from levine_policy_node.runtime.merge_choice import (
     merge_remarks,
     prefix_options,
 )
-from levine_policy_node.runtime.onnx_policy import OnnxPolicy
 from levine_policy_node.runtime.policy_loader import LoadedPolicy, load_policy
 from levine_policy_node.runtime.remote_access import RemoteAccess
 from levine_policy_node.runtime.replan_choice import (
@@ -101,9 +100,9 @@ def make_slot(
             if pushes
             else ChunkPlacer(robot.limits(), merge, prefix)
         ),
-        summary=f"{bundle.source} for {robot.name}{_served(bundle)}, {describe(replan)}, "
+        summary=f"{bundle.source} for {robot.name}, {describe(replan)}, "
         + ("efforts" if pushes else f"{merge.rule}, smoothing {merge.smoothing_s:g} s")
-        + (f", on {policy.place}" if isinstance(policy, OnnxPolicy) else ""),
+        + f", on {policy.place}",
         remarks=(
             *([f"{bundle.path} was read as {bundle.origin}"] if bundle.origin else []),
             *bundle.notes,
@@ -149,11 +148,6 @@ def verified_bundle(
             "Start it with this policy, or run camera_ingest as a process of its own",
         )
     return bundle
-
-
-def _served(bundle: Bundle) -> str:
-    remote = bundle.document.remote
-    return "" if remote is None else f" on the server {remote.url}"
 
 
 def _keep_past(bundle: Bundle, robot: Robot, store: FrameStore) -> None:

@@ -99,6 +99,11 @@ class RemotePolicy:
         return self.bundle.source
 
     @property
+    def place(self) -> str:
+        """Where its network runs."""
+        return f"the server {self._spec.url}"
+
+    @property
     def graph_s(self) -> float:
         """Time the server says that its network took for the last answer [s].
 
