@@ -355,6 +355,10 @@ def test_positions_move_the_arm_through_dds_and_each_is_the_plan_at_its_time(ros
             (by_name(NAMES, m.name, m.position), by_name(NAMES, m.name, m.velocity))
             for m in (one, two)
         )
+        if dt > 0.015:
+            # After a tick that came late the plan goes on where it was: no step, a delay.
+            assert np.all(np.abs(q - p) <= limits.velocity * dt)
+            continue
         # The error of the trapezoidal rule; the ROS clock is read anew for each stamp.
         slack = limits.jerk * dt**3 / 12 + 2e-5 * limits.velocity
         assert np.all(np.abs(q - p - 0.5 * dt * (v + w)) <= slack)
