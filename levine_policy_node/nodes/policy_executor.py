@@ -46,6 +46,7 @@ from levine_policy_node.runtime.inference_worker import (
     InferenceResult,
     InferenceWorker,
 )
+from levine_policy_node.runtime.memory import return_large_blocks
 
 POLICY_MODE = "POLICY"
 STANDING_MODES = {"ARMED", "PAUSED"}
@@ -81,6 +82,7 @@ class PolicyExecutor(SwapHost):
 
     def setup(self) -> None:
         """Load the robot file and the policy, then create everything that uses them."""
+        return_large_blocks()
         # Set after the node was made, it is what to begin with.
         policy = str(self.get_parameter("policy").value)
         self.robot = load_robot(self.parameters.robot)

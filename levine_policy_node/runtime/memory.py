@@ -7,6 +7,9 @@ import ctypes
 import os
 from pathlib import Path
 
+_MMAP_THRESHOLD = -3
+# Above what an image of a camera takes, which comes and goes all the time.
+_LARGE_BYTES = 4 * 1024**2
 _STATM = Path("/proc/self/statm")
 
 
@@ -24,3 +27,14 @@ def return_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def return_large_blocks() -> None:
+    """Have the C library give large blocks back whenever they are freed, from now on.
+
+    glibc would soon keep blocks of the size of a network's weights, a few for each thread that has
+    ever loaded one (mallopt(3), M_MMAP_THRESHOLD).
+    """
+    option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if option is not None:
+        option(_MMAP_THRESHOLD, _LARGE_BYTES)
