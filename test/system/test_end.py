@@ -13,6 +13,8 @@ from harness import isolated_domain, wait_until
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_nothing_drives_on_after_a_kill(tmp_path, number):
     command = [sys.executable, "-m", "levine_policy_node.cli.main", "eval", "--policy"]
+    # Under nohup the signal of a closed terminal is ignored, and children inherit that.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with isolated_domain():
         leader = subprocess.Popen(
             [*command, "so101_pick_place", "--episodes", "5"],
@@ -20,6 +22,7 @@ def test_nothing_drives_on_after_a_kill(tmp_path, number):
             stderr=subprocess.DEVNULL,
             cwd=tmp_path,
         )
+    signal.signal(signal.SIGHUP, before)
     try:
         process = psutil.Process(leader.pid)
         wait_until(lambda: len(process.children()) >= 2, 60.0, "the graph")
