@@ -19,7 +19,11 @@ from levine_policy_node.core.curve import MAX_STRETCH, SHORTEST_S, curve_through
 from levine_policy_node.core.limits import JointLimits, joints_outside
 from levine_policy_node.core.smoothing import smoothed
 from levine_policy_node.core.timeline import Timeline
-from levine_policy_node.core.timeline_cuts import clear_cut, without_short_segments
+from levine_policy_node.core.timeline_cuts import (
+    cut_after,
+    cut_before,
+    without_short_segments,
+)
 from levine_policy_node.core.units import FloatArray, StampNs, nanoseconds, seconds
 
 MergeRule = Literal["replace", "blend", "ensemble", "rtc"]
@@ -33,7 +37,8 @@ _AHEAD = 2
 # Share of a step by which the mixture of two steps may pass its end.
 _OVERSHOOT = 0.005
 _SLOWER = (1.1, 1.25, 1.5, 2.0)
-_GAP_NS = nanoseconds(SHORTEST_S)
+# A cut leaves no segment that would be too short, whatever is rounded.
+_GAP_NS = nanoseconds(1.01 * SHORTEST_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +116,12 @@ def merge_chunk(
     # A curve begins at most one period before its first row.
     earliest_ns = StampNs(first_ns - nanoseconds(chunk.dt_s))
     seam_ns = StampNs(max(now_ns + nanoseconds(options.lead_s), earliest_ns))
-    if seam_ns - now_ns < _GAP_NS:
+    if seam_ns - now_ns < nanoseconds(SHORTEST_S):
         seam_ns = now_ns
     if previous is not None and not (previous.covers(now_ns) and previous.covers(seam_ns)):
         previous = None
     if previous is not None and now_ns < seam_ns:
-        seam_ns = StampNs(min(clear_cut(previous, seam_ns, _GAP_NS, _GAP_NS), previous.end_ns))
+        seam_ns = cut_after(previous, seam_ns, _GAP_NS)
     first_s = seconds(first_ns - seam_ns)
     due_s = first_s + chunk.dt_s * np.arange(len(chunk.positions), dtype=np.float64)
     if due_s[-1] <= SHORTEST_S:
@@ -145,7 +150,7 @@ def _until(previous: Timeline[StampNs], now_ns: StampNs, seam_ns: StampNs) -> Ti
 
     A knot that the cut would come close to would have to be dropped, and the motion with it.
     """
-    begin_ns = max(clear_cut(previous, now_ns, -_GAP_NS, _GAP_NS), previous.start_ns)
+    begin_ns = cut_before(previous, now_ns, _GAP_NS)
     return without_short_segments(previous.window(begin_ns, seam_ns), SHORTEST_S)
 
 

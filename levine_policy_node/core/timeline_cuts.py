@@ -17,10 +17,8 @@ def knots_ns(timeline: Timeline[ClockNs]) -> np.ndarray:
     return np.rint(timeline.times_s * NS_PER_S).astype(np.int64) + int(timeline.start_ns)
 
 
-def clear_cut(
-    timeline: Timeline[ClockNs], time_ns: ClockNs, step_ns: int, gap_ns: int = MIN_GAP_NS
-) -> ClockNs:
-    """Move `time_ns` in steps until it lies on a knot or `gap_ns` away from any.
+def clear_cut(timeline: Timeline[ClockNs], time_ns: ClockNs, step_ns: int) -> ClockNs:
+    """Move `time_ns` in steps until it lies on a knot or well away from any.
 
     A negative step searches backwards. The result may lie outside the timeline.
     """
@@ -30,9 +28,37 @@ def clear_cut(
         # Rounded as `knots_ns` does, so that "on a knot" means the same nanosecond.
         knots = (round(float(t) * NS_PER_S) for t in times[max(0, after - 1) : after + 1])
         nearest = min(abs(knot + start_ns - int(time_ns)) for knot in knots)
-        if nearest == 0 or nearest >= gap_ns:
+        if nearest == 0 or nearest >= MIN_GAP_NS:
             return time_ns
         time_ns = type(time_ns)(int(time_ns) + step_ns)
+
+
+def cut_after(timeline: Timeline[ClockNs], time_ns: ClockNs, gap_ns: int) -> ClockNs:
+    """The first time from `time_ns` on that lies on a knot or `gap_ns` away from any.
+
+    It is at most twice the gap later. `time_ns` must lie between the first and the last knot.
+    """
+    before_ns, after_ns = _neighbours_ns(timeline, time_ns)
+    if time_ns == before_ns:
+        return time_ns
+    clear_ns = max(int(time_ns), before_ns + gap_ns)
+    return type(time_ns)(clear_ns if clear_ns + gap_ns <= after_ns else after_ns)
+
+
+def cut_before(timeline: Timeline[ClockNs], time_ns: ClockNs, gap_ns: int) -> ClockNs:
+    """The last time up to `time_ns` that lies on a knot or `gap_ns` away from any; as above."""
+    before_ns, after_ns = _neighbours_ns(timeline, time_ns)
+    if time_ns == before_ns:
+        return time_ns
+    clear_ns = min(int(time_ns), after_ns - gap_ns)
+    return type(time_ns)(clear_ns if clear_ns - gap_ns >= before_ns else before_ns)
+
+
+def _neighbours_ns(timeline: Timeline[ClockNs], time_ns: ClockNs) -> tuple[int, int]:
+    """The last knot up to a time and the first after it; the last one twice [ns]."""
+    knots = knots_ns(timeline)
+    after = int(knots.searchsorted(int(time_ns), side="right"))
+    return int(knots[max(after - 1, 0)]), int(knots[min(after, len(knots) - 1)])
 
 
 def without_short_segments(timeline: Timeline[ClockNs], shortest_s: float) -> Timeline[ClockNs]:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from levine_policy_node.core.timeline import Timeline
+from levine_policy_node.core.timeline_cuts import cut_after, cut_before, knots_ns
 from levine_policy_node.core.units import StampNs, nanoseconds
 
 START = StampNs(1_000_000_000_000)
@@ -111,3 +112,24 @@ def test_bad_knots_are_refused(times, rows):
     values = np.zeros((rows, 1))
     with pytest.raises(ValueError, match="timeline"):
         Timeline(("j",), START, np.array(times), values, values, values)
+
+
+@given(
+    st.lists(st.integers(1, 5_000), min_size=1, max_size=30),
+    st.floats(0.0, 1.0),
+    st.integers(1, 2_000),
+)
+def test_a_cut_lies_on_a_knot_or_away_from_any_and_not_far(spans_us, share, gap_us):
+    times_s = np.concatenate([[0.0], np.cumsum(spans_us)]) / 1e6
+    flat = np.zeros((len(times_s), 1))
+    timeline = Timeline(("j",), StampNs(7_000_000_000), times_s, flat, flat, flat)
+    knots, gap_ns = knots_ns(timeline), 1_000 * gap_us
+    at = StampNs(round(knots[0] + share * (int(knots[-1]) - int(knots[0]))))
+    for cut, sign in (
+        (cut_after(timeline, at, gap_ns), 1),
+        (cut_before(timeline, at, gap_ns), -1),
+    ):
+        assert timeline.covers(cut)
+        assert 0 <= sign * (cut - at) <= 2 * gap_ns
+        nearest = np.abs(knots - cut).min()
+        assert nearest == 0 or nearest >= gap_ns

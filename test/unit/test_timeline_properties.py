@@ -188,15 +188,15 @@ def test_what_is_played_is_one_c2_curve(story):
         if before is None or not (before.covers(now) and before.covers(seam)):
             assert timeline.start_ns == seam
             continue
-        assert timeline.start_ns == now
-        # A knot less than a millisecond from the ends is left out, which bends the path between.
-        for share, bend in ((0.0, 1.0), (0.3, 10.0), (0.7, 10.0), (1.0, 1.0)):
+        # It is cut on a knot or a millisecond away from any, so what is played stays as it was;
+        # the rest is rounding in short segments.
+        assert 0 <= now - timeline.start_ns <= 2_020_000
+        for share in (0.0, 0.3, 0.7, 1.0):
             at = StampNs(now + int(share * (seam - now)))
             old, new = before.sample(at), timeline.sample(at)
-            room = bend * story.limits.velocity[0]
-            np.testing.assert_allclose(new.position, old.position, atol=1e-6 * room)
-            np.testing.assert_allclose(new.velocity, old.velocity, atol=1e-4 * room)
-            np.testing.assert_allclose(new.acceleration, old.acceleration, atol=1e-2 * room)
+            np.testing.assert_allclose(new.position, old.position, atol=1e-8)
+            np.testing.assert_allclose(new.velocity, old.velocity, atol=1e-6)
+            np.testing.assert_allclose(new.acceleration, old.acceleration, atol=1e-3)
 
 
 @given(stories())
