@@ -210,8 +210,11 @@ def test_old_timelines_are_forgotten():
     assert prefixes.prefix(StampNs(50_000 * MS)) is None
 
 
-# A row that is due exactly at the seam may count either way.
-@given(st.lists(st.integers(20, 600).filter(lambda ms: ms % 100 != 70), min_size=2, max_size=12))
+# The seam keeps off knots by up to two milliseconds, so a row that is due then may count either way.
+TOOK_MS = st.integers(20, 600).filter(lambda ms: ms % 100 not in {68, 69, 70})
+
+
+@given(st.lists(TOOK_MS, min_size=2, max_size=12))
 def test_the_delay_told_is_the_largest_that_was_counted(took_ms):
     made, counts = placer(), []
     for index, took in enumerate(took_ms):
