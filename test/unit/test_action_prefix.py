@@ -210,7 +210,7 @@ def test_old_timelines_are_forgotten():
     assert prefixes.prefix(StampNs(50_000 * MS)) is None
 
 
-# The seam keeps off knots by up to two milliseconds, so a row that is due then may count either way.
+# The seam keeps off knots by up to two milliseconds; a row that is due then may count either way.
 TOOK_MS = st.integers(20, 600).filter(lambda ms: ms % 100 not in {68, 69, 70})
 
 
