@@ -29,11 +29,12 @@ from export_common import (
     Recording,
     begin_bundle,
     finish_bundle,
+    single,
     write_parity,
     write_stats,
 )
 from fitting import fitted
-from reach_demonstrations import RATE, ROWS, Demonstrations, demonstrations, observed, single
+from reach_demonstrations import RATE, ROWS, Demonstrations, demonstrations, observed
 from slim_graph import export_slim
 from torch import Tensor, nn
 from torch.nn import functional

@@ -12,8 +12,6 @@ Kumar et al., Conservative Q-Learning (2020), code github.com/aviralkumar2907/CQ
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from export_common import (
@@ -24,6 +22,7 @@ from export_common import (
     export_graph,
     finish_bundle,
     record,
+    with_goal,
     write_parity,
 )
 from torch import Tensor, nn
@@ -121,9 +120,7 @@ def main() -> None:
     obs = {"obs": torch.randn(1, 2 * _JOINTS + 3)}
     export_graph(policy, obs, ["mean", "log_std"], folder / "actor.onnx")
     finish_bundle(folder, _DOCUMENT)
-    seen = record(RATE, seed=_SEED)
-    goals = np.array([0.22, 0.05, 0.1]) + np.linspace(0, 0.04, len(seen.position))[:, None]
-    seen = replace(seen, goals={"position": goals})
+    seen = with_goal(record(RATE, seed=_SEED), (0.22, 0.05, 0.1), 0.04)
     write_parity("cql", seen, reference(policy, seen))
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from export_common import (
     export_graph,
     finish_bundle,
     record,
+    with_goal,
     write_parity,
     write_stats,
 )
@@ -287,9 +288,7 @@ def main() -> None:
     write_stats(folder, {"states.mean": mean, "states.std": std})
     finish_bundle(folder, _DOCUMENT)
     # Longer than K, so that the past both begins and ends.
-    seen = record(RATE, seed=_SEED, steps=K + 4)
-    goals = np.array([0.2, -0.05, 0.12]) + np.linspace(0, 0.05, len(seen.position))[:, None]
-    seen = replace(seen, goals={"position": goals})
+    seen = with_goal(record(RATE, seed=_SEED, steps=K + 4))
     write_parity("decision_transformer", seen, reference(model, mean, std, seen))
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,7 +99,7 @@ def record(
 ) -> Recording:
     """A slow smooth motion around `home`, and frames in which things move.
 
-    A task or goals are added with `dataclasses.replace`.
+    A task is added with `dataclasses.replace`, a goal with `with_goal`.
 
     Args:
         rate: Of the bundle [Hz].
@@ -123,6 +123,14 @@ def record(
         swing * turn * np.cos(turn * time_s + phase),
         images,
     )
+
+
+def with_goal(
+    seen: Recording, begin: Sequence[float] = (0.2, -0.05, 0.12), way: float = 0.05
+) -> Recording:
+    """The recording, with a place for the hand that moves from `begin` on, `way` per axis [m]."""
+    goals = np.array(begin) + np.linspace(0, way, len(seen.position))[:, None]
+    return replace(seen, goals={"position": goals})
 
 
 def _frame(rng: np.random.Generator, size: tuple[int, int], index: int) -> npt.NDArray[np.uint8]:
@@ -200,6 +208,11 @@ def begin_bundle(family: str) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
+
+
+def single(stats: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
+    """Statistics as the file has them: single precision."""
+    return {name: value.astype(np.float32).astype(np.float64) for name, value in stats.items()}
 
 
 def write_stats(folder: Path, values: Mapping[str, FloatArray]) -> None:

@@ -10,7 +10,6 @@ reaching.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,6 +21,8 @@ from export_common import (
     export_graph,
     finish_bundle,
     record,
+    single,
+    with_goal,
     write_parity,
     write_stats,
 )
@@ -119,14 +120,13 @@ def train(samples: ReachSamples) -> tuple[Policy, dict[str, np.ndarray]]:
     torch.manual_seed(_SEED)
     obs = np.concatenate([samples.position, samples.goal], axis=1)
     rows = samples.rows - samples.position[:, None]
-    stats = {
+    given = {
         "obs.mean": obs.mean(0),
         "obs.std": np.maximum(obs.std(0), 1e-2),
         "action.mean": rows.mean(0),
         "action.std": rows.std(0) + 2e-2,
     }
-    # As the file has them: single precision.
-    stats = {name: value.astype(np.float32).astype(np.float64) for name, value in stats.items()}
+    stats = single(given)
     x = torch.tensor((obs - stats["obs.mean"]) / stats["obs.std"], dtype=torch.float32)
     y = (rows - stats["action.mean"]) / stats["action.std"]
     actions = torch.tensor(y, dtype=torch.float32)
@@ -181,9 +181,7 @@ def main() -> None:
     export_graph(policy.velocity, step, ["v_t"], folder / "step.onnx")
     write_stats(folder, stats)
     finish_bundle(folder, _DOCUMENT)
-    seen = record(RATE)
-    goals = np.array([0.2, -0.05, 0.12]) + np.linspace(0, 0.05, len(seen.position))[:, None]
-    seen = replace(seen, goals={"position": goals})
+    seen = with_goal(record(RATE))
     write_parity("flow", seen, reference(policy, stats, seen))
 
 

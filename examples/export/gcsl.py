@@ -23,10 +23,13 @@ from export_common import (
     begin_bundle,
     export_graph,
     finish_bundle,
+    record,
+    single,
+    with_goal,
     write_parity,
     write_stats,
 )
-from reach_surrogate import MOVE, Surrogate, record_reach
+from reach_surrogate import MOVE, Surrogate
 from torch import Tensor, nn
 
 RATE = 10.0
@@ -124,7 +127,7 @@ def statistics(data: Relabelled) -> dict[str, FloatArray]:
     ):
         std = np.maximum(values.std(axis=0), 1e-3)
         found |= {f"{name}.mean": values.mean(axis=0), f"{name}.std": std}
-    return {name: v.astype(np.float32).astype(np.float64) for name, v in found.items()}
+    return single(found)
 
 
 def train(data: Relabelled, stats: dict[str, FloatArray]) -> GoalConditionedPolicy:
@@ -179,7 +182,7 @@ def main() -> None:
     export_graph(policy, inputs, ["mean"], folder / "policy.onnx")
     write_stats(folder, stats)
     finish_bundle(folder, _DOCUMENT)
-    seen = record_reach(RATE, _SEED)
+    seen = with_goal(record(RATE, seed=_SEED))
     write_parity("gcsl", seen, reference(policy, stats, seen))
 
 

@@ -30,10 +30,12 @@ from export_common import (
     begin_bundle,
     export_graph,
     finish_bundle,
+    record,
+    with_goal,
     write_parity,
 )
 from reach_samples import ReachSamples, reach_samples
-from reach_surrogate import MEAN, MOVE, STD, record_reach
+from reach_surrogate import MEAN, MOVE, STD
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
@@ -227,7 +229,7 @@ def write(family: str, description: str, graph: Mlp, oracle: Mlp) -> None:
     folder = begin_bundle(family)
     export_graph(graph, {"obs": torch.randn(1, _JOINTS + 3)}, ["action"], folder / "policy.onnx")
     finish_bundle(folder, _DOCUMENT % (family, description))
-    seen = record_reach(RATE, _SEED)
+    seen = with_goal(record(RATE, seed=_SEED))
     places = told(seen.goals["position"], *_ROBOT)
     seen = replace(seen, goals={"position": places})
     write_parity(family, seen, reference(oracle, seen))

@@ -7,11 +7,15 @@ drawn at random, for the policy to learn that it must not depend on them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from export_common import Recording, record
+from export_common import (
+    Recording,
+    record,
+    with_goal,
+)
 from reach_samples import reach_samples
 
 from levine_policy_node.sim.arm import SimArm
@@ -74,11 +78,4 @@ def _frames(positions: Array) -> Pixels:
 
 def observed() -> Recording:
     """What the oracles answer: a slow motion, frames, and a place that moves."""
-    seen = record(RATE, cameras={"front": (IMAGE, IMAGE)})
-    goals = np.array([0.2, -0.05, 0.12]) + np.linspace(0, 0.05, len(seen.position))[:, None]
-    return replace(seen, goals={"position": goals})
-
-
-def single(stats: dict[str, Array]) -> dict[str, Array]:
-    """As the file has them: single precision."""
-    return {name: value.astype(np.float32).astype(np.float64) for name, value in stats.items()}
+    return with_goal(record(RATE, cameras={"front": (IMAGE, IMAGE)}))

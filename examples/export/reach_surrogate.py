@@ -9,11 +9,11 @@ episode to episode, so that what is learned does not depend on it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from export_common import SO101_HOME, FloatArray, Recording, record
+from export_common import SO101_HOME, FloatArray
 
 from levine_policy_node.sim.kinematics import ArmKinematics, HandPose
 from levine_policy_node.sim.scene import JOINT_NAMES, load_model
@@ -175,13 +175,6 @@ class Surrogate:
     def observation(self, arms: Arms) -> FloatArray:
         """Joints [rad] and goal [m], (B, 9)."""
         return np.concatenate([arms.joints, arms.goal], axis=1)
-
-
-def record_reach(rate: float, seed: int) -> Recording:
-    """A recording with a goal that moves."""
-    seen = record(rate, seed=seed)
-    goals = np.array([0.2, -0.05, 0.12]) + np.linspace(0, 0.05, len(seen.position))[:, None]
-    return replace(seen, goals={"position": goals})
 
 
 def inverse_kinematics(goals: FloatArray, joints: FloatArray) -> FloatArray:

@@ -14,8 +14,6 @@ normaliser and LSTM are in the graph, with `h_in`, `c_in` beside `obs` and `h_ou
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from export_common import (
@@ -27,6 +25,7 @@ from export_common import (
     export_graph,
     finish_bundle,
     record,
+    with_goal,
     write_parity,
 )
 from torch import Tensor, nn
@@ -124,9 +123,7 @@ def main() -> None:
     inputs = {"obs": torch.randn(1, _WIDTH), "h_in": state, "c_in": state.clone()}
     export_graph(policy, inputs, ["actions", "h_out", "c_out"], folder / "policy.onnx")
     finish_bundle(folder, _DOCUMENT)
-    seen = record(RATE, seed=_SEED, steps=6)
-    goals = np.array([0.2, -0.08, 0.15]) + np.linspace(0, 0.03, len(seen.position))[:, None]
-    seen = replace(seen, goals={"position": goals})
+    seen = with_goal(record(RATE, seed=_SEED, steps=6), (0.2, -0.08, 0.15), 0.03)
     write_parity("rsl_rl", seen, reference(policy, seen))
 
 

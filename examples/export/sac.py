@@ -28,10 +28,12 @@ from export_common import (
     begin_bundle,
     export_graph,
     finish_bundle,
+    record,
+    with_goal,
     write_parity,
 )
 from gymnasium import spaces
-from reach_surrogate import AT_5_HZ, MEAN, MOVE, STD, Surrogate, record_reach
+from reach_surrogate import AT_5_HZ, MEAN, MOVE, STD, Surrogate
 from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
@@ -224,7 +226,7 @@ def main() -> None:
     model = train()
     actor = model.policy.actor.eval()
     obs = torch.zeros(1, _JOINTS + 3)
-    seen = record_reach(RATE, _SEED)
+    seen = with_goal(record(RATE, seed=_SEED))
     answer = reference(model, seen)
     folder = begin_bundle("sac")
     export_graph(OnnxablePolicy(actor), {"input": obs}, ["action"], folder / "actor.onnx")
