@@ -27,7 +27,25 @@ from levine_policy_node.strict_model import Strict
 Effort = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class JointTarget(Strict):
+class _JointColumns(Strict):
+    """One column per joint."""
+
+    names: JointNames
+    scale: Numbers = 1.0
+    offset: Numbers = 0.0
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return len(self.names)
+
+    @model_validator(mode="after")
+    def _check(self) -> _JointColumns:
+        check_numbers(self.scale, self.offset, len(self.names))
+        return self
+
+
+class JointTarget(_JointColumns):
     """Columns of the action that are joint position targets [rad].
 
     `relative` targets are added to the positions measured with the observation; `delta` targets
@@ -35,45 +53,19 @@ class JointTarget(Strict):
     """
 
     kind: Literal["target/joint/position"]
-    names: JointNames
     mode: Literal["absolute", "relative", "delta"] = "absolute"
-    scale: Numbers = 1.0
-    offset: Numbers = 0.0
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return len(self.names)
-
-    @model_validator(mode="after")
-    def _check(self) -> JointTarget:
-        check_numbers(self.scale, self.offset, len(self.names))
-        return self
 
 
-class VelocityTarget(Strict):
+class VelocityTarget(_JointColumns):
     """Columns of the action that are joint velocities [rad/s], each for one row's period.
 
     They are summed up from where the arm is commanded to be; when the rows end, it brakes.
     """
 
     kind: Literal["target/joint/velocity"]
-    names: JointNames
-    scale: Numbers = 1.0
-    offset: Numbers = 0.0
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return len(self.names)
-
-    @model_validator(mode="after")
-    def _check(self) -> VelocityTarget:
-        check_numbers(self.scale, self.offset, len(self.names))
-        return self
 
 
-class EffortTarget(Strict):
+class EffortTarget(_JointColumns):
     """Columns of the action that are joint efforts [N m], each for one row's period.
 
     Attributes:
@@ -82,19 +74,10 @@ class EffortTarget(Strict):
     """
 
     kind: Literal["target/joint/effort"]
-    names: JointNames
-    scale: Numbers = 1.0
-    offset: Numbers = 0.0
     clip: Annotated[tuple[Effort, Effort] | None, Field(strict=False)] = None
 
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return len(self.names)
-
     @model_validator(mode="after")
-    def _check(self) -> EffortTarget:
-        check_numbers(self.scale, self.offset, len(self.names))
+    def _check_clip(self) -> EffortTarget:
         if self.clip is not None and self.clip[0] >= self.clip[1]:
             raise ValueError(f"clip {list(self.clip)} must go from the smallest to the largest")
         return self
