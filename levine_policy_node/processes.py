@@ -87,6 +87,14 @@ class ProcessGroup:
             if output is not None:
                 output.close()
 
+    def obituary(self) -> str:
+        """How an essential process ended, with its last words; "" while all run."""
+        failure = self.failed()
+        if failure is None:
+            return ""
+        name, code = failure
+        return f"{name} ended with exit code {code}: {self.log_tail(name)}"
+
     def pid(self, executable: str) -> int:
         """Process id of a running executable."""
         return self._running[executable].pid

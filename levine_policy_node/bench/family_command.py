@@ -95,7 +95,7 @@ def _measured(listener: Rollout, seed: int, robot: str) -> float | None:
     listener.start_policy()
     listener.cause = ""
     engaged_ns = int(node.get_clock().now().nanoseconds)
-    listener.spin_until(lambda: False, _EPISODE_S)
+    listener.spin_for(_EPISODE_S)
     ended_ns = int(node.get_clock().now().nanoseconds)
     stopped = bool(listener.cause) or listener.mode != "POLICY"
     listener.finish(success=False)

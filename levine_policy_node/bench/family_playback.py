@@ -125,7 +125,7 @@ class _Player(OperatorClient):
             raise RolloutError(f"it does not read everything after {_READY_S:.0f} s")
         if "task" in self._told:
             self._told["task"].publish(String(data=self._recording.task))
-        self._spin(_HEAD_START_S)
+        self.spin_for(_HEAD_START_S)
 
     def answers(self, alive: Callable[[], None]) -> list[Answer]:
         """Show one observation after the other, and wait for the answer to each.
@@ -139,8 +139,8 @@ class _Player(OperatorClient):
         if self._images:
             for index, stamp_ns in enumerate(stamps):
                 self._show_joints(index, stamp_ns)
-                self._spin(0.01)
-            self._spin(_HEAD_START_S)
+                self.spin_for(0.01)
+            self.spin_for(_HEAD_START_S)
         for index, stamp_ns in enumerate(stamps):
             self._tell_goal(index, stamp_ns)
             self._ask(index, stamp_ns, alive)
@@ -167,7 +167,7 @@ class _Player(OperatorClient):
             return
         if index == 0 or not np.array_equal(before[index - 1], goal.position):
             self._told["goal"].publish(goal_to_msg(goal, stamp_ns))
-            self._spin(_HEAD_START_S)
+            self.spin_for(_HEAD_START_S)
 
     def _show_joints(self, index: int, stamp_ns: StampNs) -> None:
         seen = self._recording
@@ -183,12 +183,9 @@ class _Player(OperatorClient):
         for name in [*goals, *(n for n in self._images if n not in goals)]:
             self._images[name].publish(image_to_msg(frames[name], stamp_ns, name))
             if name in goals:
-                self._spin(_HEAD_START_S)
+                self.spin_for(_HEAD_START_S)
 
     def _on_chunk(self, message: JointTrajectory) -> None:
         rows = [point.positions or point.effort for point in message.points]
         answer = Answer(tuple(message.joint_names), np.array(rows, dtype=np.float64))
         self._chunks[int(stamp_from_msg(message.header.stamp))] = answer
-
-    def _spin(self, duration_s: float) -> None:
-        self.spin_until(lambda: False, duration_s)

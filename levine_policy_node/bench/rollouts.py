@@ -72,11 +72,9 @@ def run_rollouts(
         rollout = Rollout(options.namespace, recorder=options.recorder)
 
         def alive() -> None:
-            failure = group.failed()
-            if failure is not None:
-                raise RolloutError(
-                    f"{failure[0]} ended with exit code {failure[1]}: {group.log_tail(failure[0])}"
-                )
+            obituary = group.obituary()
+            if obituary:
+                raise RolloutError(obituary)
 
         try:
             rollout.wait_ready(alive)

@@ -117,10 +117,9 @@ def run_swaps(
             rollout = Rollout(recorder=False)
 
             def alive() -> None:
-                failure = group.failed()
-                if failure is not None:
-                    tail = group.log_tail(failure[0])
-                    raise RolloutError(f"{failure[0]} ended with exit code {failure[1]}: {tail}")
+                obituary = group.obituary()
+                if obituary:
+                    raise RolloutError(obituary)
 
             try:
                 rollout.wait_ready(alive)
@@ -162,7 +161,7 @@ class _Run:
                 rollout.cause = ""
             moving = in_scene < _SWAPS_PER_SCENE // 2
             self._bring(moving=moving)
-            rollout.spin_until(lambda: False, self._rng.uniform(0.0, 1.0))
+            rollout.spin_for(self._rng.uniform(0.0, 1.0))
             self._swap(moving=moving)
             for _ in range(number * bad // swaps, (number + 1) * bad // swaps):
                 self._offer(list(BAD_BUNDLES)[self._count % len(BAD_BUNDLES)])

@@ -50,5 +50,9 @@ class OperatorClient:
             self._executor.spin_once(timeout_sec=min(left_s, 0.05))
         return True
 
+    def spin_for(self, duration_s: float) -> None:
+        """Handle messages for a while."""
+        self.spin_until(lambda: False, duration_s)
+
     def _on_mode(self, message: String) -> None:
         self.mode = message.data
