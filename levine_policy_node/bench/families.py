@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,27 +159,22 @@ def measure_family(name: str, scope: Scope) -> FamilyRow:
         recording = read_recording(scope.root / "parity" / f"{name}.npz")
         robot = robot_of(bundle, recording)
         parity = compare(recording, through_ros(recording, bundle, robot), robot)
-        row = FamilyRow(name, robot.name, parity.max_abs, recording.tolerance)
+        row = replace(
+            row,
+            robot=robot.name,
+            parity_max_abs=parity.max_abs,
+            tolerance=recording.tolerance,
+        )
         task = read_trained(scope.root).get(name)
         if task is None or scope.episodes == 0:
             return row
         commanded = None
         if name == _COMMANDED:
             commanded = commanded_apart(str(bundle.path), task, scope.seed, _SIMULATED)
-        return FamilyRow(
-            name,
-            robot.name,
-            parity.max_abs,
-            recording.tolerance,
-            commanded,
-            closed_loop=True,
-            task=task,
-            **score(str(bundle.path), task, scope.seeds),
-        )
+        scored = score(str(bundle.path), task, scope.seeds)
+        return replace(row, commanded_max_abs=commanded, closed_loop=True, task=task, **scored)
     except (LevineError, ValueError) as error:
-        return FamilyRow(
-            name, row.robot, row.parity_max_abs, row.tolerance, error=" ".join(str(error).split())
-        )
+        return replace(row, error=" ".join(str(error).split()))
 
 
 def measure_pick_place(name: str, scope: Scope) -> FamilyRow:

@@ -11,6 +11,7 @@ from typing import Any
 from levine_policy_node.cli.main import EXIT_OK, write_json
 from levine_policy_node.cli.progress import EpisodeProgress
 from levine_policy_node.graph import GraphOptions
+from levine_policy_node.sim.tasks import TASKS, Episodes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--robot", default="sim_so101", help="robot file of the simulated arm")
     parser.add_argument(
         "--task",
-        choices=("pick_place", "reach"),
+        choices=tuple(TASKS),
         default="pick_place",
         help="reach: bring the hand to the place on the topic 'goal'",
     )
@@ -87,7 +88,6 @@ def _through_ros(options: argparse.Namespace, seeds: range) -> dict[str, Any]:
 def _direct(options: argparse.Namespace, seeds: range) -> dict[str, Any]:
     from levine_policy_node.runtime.merge_choice import MergeChoice
     from levine_policy_node.sim.direct import Delay, run_direct
-    from levine_policy_node.sim.tasks import Episodes
 
     results = run_direct(
         robot=options.robot,

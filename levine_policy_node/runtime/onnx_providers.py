@@ -43,7 +43,7 @@ def places(asked: Provider, offered: Collection[str]) -> tuple[Place, ...]:
         place for place, name in PROVIDER_NAMES.items() if name in offered
     )
     if asked == "auto":
-        return tuple(there)
+        return there
     if asked not in there:
         raise BundleError(
             "policy",
