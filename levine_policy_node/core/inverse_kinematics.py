@@ -5,7 +5,8 @@ Each step solves for the position first and for the rotation with the motion tha
 an arm of five joints meets the position and comes as near as it can to the rotation (Nakamura,
 Hanafusa, Yoshikawa 1987). The damping falls with the square of what is left to do, which keeps
 steps small near singularities and convergence fast at the solution (Sugihara 2011). Joints at a
-limit that a step would take further are left out of it.
+limit that a step would take further are left out of it, and a search that ends at limits without
+an answer is made once more from inside them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ _MAX_STEP = 0.3
 _DAMPING = 0.5
 # Of a rotation that joints cannot reach, rounding must not become motion.
 _LEAST_DAMPING = 1e-9
+_MET = 1e-7
+# How far from its limits a second search begins [rad].
+_INWARDS = 0.2
 # A null space is exact only where nothing is damped; what leaks is corrected afterwards.
 _PULL_DAMPING = 1e-8
 
@@ -67,6 +71,23 @@ def reach(
         lower: Least joint positions, shape (n,) [rad].
         upper: Largest ones.
     """
+    found = _search(forward, target, start, lower, upper)
+    at_limit = (found.joints <= lower) | (found.joints >= upper)
+    if _met(found) or not np.any(at_limit):
+        return found
+    inwards = np.minimum(_INWARDS, 0.5 * (upper - lower))
+    inside = np.clip(start, lower + inwards, upper - inwards)
+    again = _search(forward, target, inside, lower, upper)
+    return again if _met(again) else found
+
+
+def _search(
+    forward: Forward,
+    target: Poses,
+    start: FloatArray,
+    lower: FloatArray,
+    upper: FloatArray,
+) -> Reached:
     joints = np.clip(start, lower, upper)
     for _ in range(_MAX_ITERATIONS):
         position, rotation, jacobian = forward(joints)
@@ -84,6 +105,10 @@ def reach(
     position, rotation, _ = forward(joints)
     turned = _turn(target.rotations @ rotation.T)
     return Reached(joints, _size(target.positions - position), _size(turned))
+
+
+def _met(found: Reached) -> bool:
+    return max(found.position_error, found.rotation_error) < _MET
 
 
 def pulled(forward: Forward, start: FloatArray, pull: FloatArray) -> FloatArray:
@@ -108,16 +133,20 @@ def _inside(
     turned: FloatArray,
     at_limit: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
 ) -> FloatArray:
-    """A step that leaves joints alone that are at a limit and would go beyond it."""
+    """A step that leaves joints alone that are at a limit and would go beyond it.
+
+    One after the other, the one that would go furthest first: without it, others may turn back.
+    """
     at_lower, at_upper = at_limit
     blocked = np.zeros(jacobian.shape[1], dtype=np.bool_)
     for _ in range(len(blocked) + 1):
         step = _by_priority(jacobian * ~blocked, moved, turned)
-        beyond = (at_lower & (step < 0.0)) | (at_upper & (step > 0.0))
+        outwards = (at_lower & (step < 0.0)) | (at_upper & (step > 0.0))
+        beyond = np.abs(step) * (outwards & ~blocked)
         if not np.any(beyond):
             return step
-        blocked |= beyond
-    return np.zeros_like(moved, shape=blocked.shape)
+        blocked[np.argmax(beyond)] = True
+    return np.zeros(len(blocked))
 
 
 def _by_priority(jacobian: FloatArray, moved: FloatArray, turned: FloatArray) -> FloatArray:
