@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import importlib
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from levine_policy_node.errors import LevineError
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_UNHEARD = 141
 _AGAIN_S = 1.0
 
 # Imported only when asked for, so `levine check` needs neither ROS nor MuJoCo.
@@ -50,10 +52,16 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         with ending_as_by_hand():
-            return int(options.run(options))
+            code = int(options.run(options))
+            sys.stdout.flush()
+            return code
     except LevineError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except BrokenPipeError:
+        # Whoever read it, such as `head`, has left; the interpreter must not try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_UNHEARD
     except KeyboardInterrupt:
         return 130
 

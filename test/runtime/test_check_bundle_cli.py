@@ -112,3 +112,13 @@ def test_checking_needs_neither_ros_nor_mujoco(command):
     )
     assert "Error" not in done.stderr
     assert "so101" in done.stdout
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    command = [sys.executable, "-m", "levine_policy_node.cli.main", "check", "--schema"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
