@@ -181,7 +181,7 @@ def _joined(
     windows_s = _windows(discrete, options)
     last = len(windows_s) - 1
     choice = _shortest(previous, curve, windows_s, limits, discrete)
-    joints, both = np.arange(len(discrete)), None
+    joints, both, bounds = np.arange(len(discrete)), None, limits
     while True:
         lengths_s = windows_s[choice, joints]
         length_s = float(lengths_s.max())
@@ -189,10 +189,11 @@ def _joined(
             ahead = np.maximum(choice, np.minimum(choice + _AHEAD, last - 1))
             window_s = float(windows_s[ahead, joints].max())
             both = overlay(previous, curve, window_s, limits)
+            bounds = _between(limits, both, discrete)
         at_s, mixed = both.mixed(lengths_s)
         knots = (mixed.position, mixed.velocity, mixed.acceleration)
         motion = Timeline(curve.joint_names, curve.start_ns, at_s, *knots, curve.source)
-        outside = joints_outside(motion, _between(limits, both, discrete))
+        outside = joints_outside(motion, bounds)
         # The other joints stay together, so that the path between two chunks is kept.
         again = (outside & discrete) | (~discrete & bool((outside & ~discrete).any()))
         longer = again & (choice < last)
