@@ -18,6 +18,7 @@ from levine_policy_node.bench.family_command import commanded_apart
 from levine_policy_node.bench.family_parity import compare
 from levine_policy_node.bench.family_playback import through_ros
 from levine_policy_node.bench.family_recording import read_recording, robot_of
+from levine_policy_node.bench.machine_probe import MachineProbe
 from levine_policy_node.bench.rollouts import run_rollouts
 from levine_policy_node.errors import ConfigError, LevineError, UnknownNameError
 from levine_policy_node.graph import GraphOptions
@@ -80,6 +81,7 @@ class FamilyRow:
         episodes: How many, of the same seeds.
         stops: Watchdog stops of the episodes through ROS.
         limit_violations: Of the commands in them, as the simulated arm counted them.
+        repeated: Episodes through ROS that were run again because the machine was held up.
         error: Why something is missing, or "".
     """
 
@@ -95,6 +97,7 @@ class FamilyRow:
     episodes: int = 0
     stops: int = 0
     limit_violations: int = 0
+    repeated: int = 0
     error: str = ""
 
     @property
@@ -202,14 +205,17 @@ def score(policy: str, task: str, seeds: range) -> dict[str, Any]:
         task=task,
         log_level="warn",
     )
-    with tempfile.TemporaryDirectory(prefix="levine_family_") as logs:
-        ros = run_rollouts(options, seeds, log_directory=Path(logs), on_episode=_quiet).results()
+    with tempfile.TemporaryDirectory(prefix="levine_family_") as logs, MachineProbe() as probe:
+        ros = run_rollouts(
+            options, seeds, log_directory=Path(logs), on_episode=_quiet, probe=probe
+        ).results()
     return {
         "success": ros["successes"] / len(seeds),
         "success_direct": direct["successes"] / len(seeds),
         "episodes": len(seeds),
         "stops": len(ros["stops"]),
         "limit_violations": ros["limit_violations"],
+        "repeated": ros["repeated"],
     }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from levine_policy_node.bench.bad_bundles import BAD_BUNDLES, scaled
+from levine_policy_node.bench.machine_probe import MachineProbe
 from levine_policy_node.graph import GraphOptions, build_graph
 from levine_policy_node.processes import ProcessGroup
 from levine_policy_node.ros.rollout import READY_TIMEOUT_S, Rollout, RolloutError
@@ -27,6 +29,7 @@ from levine_policy_node.runtime.bundle import load_bundle
 
 _SWAPS_PER_SCENE = 6
 _WAIT_S = 30.0
+_TICK_S = 0.01
 # Of a policy that was trained a little further.
 _FACTORS = (0.98, 1.0, 1.02)
 
@@ -42,6 +45,10 @@ class SwapFigures:
         missed_ticks: Ticks of the supervisor that came too late.
         limit_violations: Of the commands, as the simulated arm counted them.
         first_violations: The first of them.
+        held_up: Swaps, with the bundles that were offered after them, during which the machine
+            itself was held up for more than a tick. What follows is of these and not of the rest:
+        missed_ticks_held_up: Ticks that came too late.
+        limit_violations_held_up: Violations.
         gap_ms_max: Longest time between two commands while there were any [ms].
         took_s: From request to outcome of each swap [s].
         refused: Bad bundles that were refused.
@@ -59,6 +66,9 @@ class SwapFigures:
     missed_ticks: int = 0
     limit_violations: int = 0
     first_violations: list[dict[str, Any]] = field(default_factory=list)
+    held_up: int = 0
+    missed_ticks_held_up: int = 0
+    limit_violations_held_up: int = 0
     gap_ms_max: float = 0.0
     took_s: list[float] = field(default_factory=list)
     refused: int = 0
@@ -78,6 +88,9 @@ class SwapFigures:
             "missed_ticks": self.missed_ticks,
             "limit_violations": self.limit_violations,
             "first_violations": self.first_violations,
+            "held_up": self.held_up,
+            "missed_ticks_held_up": self.missed_ticks_held_up,
+            "limit_violations_held_up": self.limit_violations_held_up,
             "gap_ms_max": round(self.gap_ms_max, 3),
             "swap_s_p50": round(float(np.median(self.took_s)), 3) if self.took_s else None,
             "swap_s_max": round(max(self.took_s), 3) if self.took_s else None,
@@ -113,7 +126,8 @@ def run_swaps(
             robot=robot, policy=policy, recorder=False, simulate=True, log_level="warn"
         )
         graph = build_graph(options)
-        with ProcessGroup(graph, options, log_directory=Path(folder) / "logs") as group:
+        logs = Path(folder) / "logs"
+        with MachineProbe() as probe, ProcessGroup(graph, options, log_directory=logs) as group:
             rollout = Rollout(recorder=False)
 
             def alive() -> None:
@@ -123,21 +137,41 @@ def run_swaps(
 
             try:
                 rollout.wait_ready(alive)
-                run = _Run(rollout, load_bundle(policy).path, Path(folder), random.Random(seed))
-                return run.measure(swaps, bad, alive, on_news)
+                tools = _Tools(rollout, probe, Path(folder), random.Random(seed))
+                return _Run(tools, load_bundle(policy).path).measure(swaps, bad, alive, on_news)
             finally:
                 rollout.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    """What a run works with."""
+
+    rollout: Rollout
+    probe: MachineProbe
+    folder: Path
+    rng: random.Random
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Counters at one time on the monotonic clock."""
+
+    time_s: float
+    missed: int
+    violations: int
 
 
 class _Run:
     """One run on a graph that is ready."""
 
-    def __init__(self, rollout: Rollout, good: Path, folder: Path, rng: random.Random) -> None:
-        self._rollout = rollout
-        self._client = SwapClient(rollout)
+    def __init__(self, tools: _Tools, good: Path) -> None:
+        self._rollout = tools.rollout
+        self._client = SwapClient(tools.rollout)
+        self._probe = tools.probe
         self._good = good
-        self._folder = folder
-        self._rng = rng
+        self._folder = tools.folder
+        self._rng = tools.rng
         self._count = 0
         self._figures = SwapFigures()
 
@@ -152,7 +186,7 @@ class _Run:
         figures, rollout = self._figures, self._rollout
         self._client.find(READY_TIMEOUT_S)
         self._must("swap_in_motion", value=True)
-        before = self._missed_ticks()
+        seen = self._seen()
         for number in range(swaps):
             in_scene = number % _SWAPS_PER_SCENE
             if in_scene == 0:
@@ -166,15 +200,15 @@ class _Run:
             for _ in range(number * bad // swaps, (number + 1) * bad // swaps):
                 self._offer(list(BAD_BUNDLES)[self._count % len(BAD_BUNDLES)])
             alive()
+            seen = self._count_since(seen)
             if in_scene == _SWAPS_PER_SCENE - 1 or number == swaps - 1:
                 rollout.finish(success=False)
                 on_news(
                     f"{figures.swaps} swaps, {figures.refused} refused, "
                     f"{figures.wrongly_accepted} wrongly accepted"
                 )
-        figures.missed_ticks = self._missed_ticks() - before
+        self._count_since(seen)
         monitor = rollout.report()
-        figures.limit_violations = int(monitor["total_violations"])
         figures.first_violations = monitor["first_violations"]
         figures.gap_ms_max = float(monitor["command_gap_ms"]["max"])
         return figures
@@ -234,6 +268,23 @@ class _Run:
         refusal = self._client.set(name, value)
         if refusal:
             raise RolloutError(f"{name} was refused: {refusal}")
+
+    def _seen(self) -> _Seen:
+        violations = int(self._rollout.report()["total_violations"])
+        return _Seen(time.monotonic(), self._missed_ticks(), violations)
+
+    def _count_since(self, before: _Seen) -> _Seen:
+        """Add what has happened since to what it belongs to."""
+        figures, now = self._figures, self._seen()
+        missed, beyond = now.missed - before.missed, now.violations - before.violations
+        if self._probe.late_s(before.time_s) > _TICK_S:
+            figures.held_up += 1
+            figures.missed_ticks_held_up += missed
+            figures.limit_violations_held_up += beyond
+        else:
+            figures.missed_ticks += missed
+            figures.limit_violations += beyond
+        return now
 
     def _missed_ticks(self) -> int:
         self._rollout.diagnostics.clear()

@@ -14,6 +14,7 @@ from levine_policy_node.bench.families import (
     measure,
     measure_pick_place,
 )
+from levine_policy_node.bench.machine_probe import HELD_UP_S
 from levine_policy_node.cli.isolation import isolate_dds
 from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
 from levine_policy_node.cli.table import format_table
@@ -29,6 +30,7 @@ _HEADER = (
     "in process",
     "stops",
     "violations",
+    "repeated",
     "",
 )
 
@@ -91,9 +93,14 @@ def _cells(row: FamilyRow) -> tuple[str, ...]:
         row.task,
         _share(row.success, row.episodes),
         _share(row.success_direct, row.episodes),
-        *((str(row.stops), str(row.limit_violations)) if row.episodes else ("", "")),
+        *_counts(row),
         row.error[:60] or ("" if row.good else "NOT GOOD"),
     )
+
+
+def _counts(row: FamilyRow) -> tuple[str, ...]:
+    counts = (row.stops, row.limit_violations, row.repeated)
+    return tuple(str(count) if row.episodes else "" for count in counts)
 
 
 def _number(value: float | None) -> str:
@@ -117,6 +124,8 @@ def _text(options: argparse.Namespace, table: list[tuple[str, ...]]) -> str:
         "drive the simulated arm through the whole graph and in one process, on the same seeds "
         "from "
         f"{options.seed} on; stops by watchdogs, and violations of limits in the commands, are of "
-        f"the first. On {machine()}.\n\n"
+        "the first. Repeated: episodes that were run again because the machine itself was held up "
+        f"for more than {HELD_UP_S * 1e3:.0f} ms (a real-time thread that only sleeps woke as "
+        f"late), as virtual machines are. On {machine()}.\n\n"
         f"{markdown_table(_HEADER, table)}\n"
     )

@@ -41,6 +41,10 @@ def run(options: argparse.Namespace) -> int:
         ("from request to outcome, median (longest)", _pair(found, "swap_s_p50", "swap_s_max")),
         ("missed ticks", str(found["missed_ticks"])),
         ("limit violations", str(found["limit_violations"])),
+        (
+            f"the same while the machine was held up, in {found['held_up']} of the swaps",
+            f"{found['missed_ticks_held_up']}, {found['limit_violations_held_up']}",
+        ),
         ("longest gap between commands", f"{found['gap_ms_max']:.1f} ms"),
         ("bad bundles refused", f"{found['refused']}/{offered}"),
         (
@@ -59,7 +63,9 @@ def run(options: argparse.Namespace) -> int:
             "Policies swapped at random moments in the running graph, half while the policy moves "
             "the simulated arm, half while it stands; between them bundles that are half-written, "
             "corrupt, for another robot, with joints in a wrong order or with degrees for "
-            f"radians. Each swap includes five observations in shadow. On {machine()}.\n\n"
+            "radians. Each swap includes five observations in shadow. Held up: a real-time thread "
+            "that only sleeps woke more than a tick late, as happens on virtual machines. "
+            f"On {machine()}.\n\n"
             f"{markdown_table(head, rows)}\n"
         )
         write_section(options.docs, "bench swap", text)
