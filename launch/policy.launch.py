@@ -15,6 +15,9 @@ ARGUMENTS = {
     "namespace": ("", "ROS namespace of every node"),
     "recorder": ("true", "record episodes"),
     "recordings": ("recordings", "directory for episodes"),
+    "trust": ("checksums", "what must vouch for the bundle: off, checksums or signature"),
+    "trust_key": ("", "public key of who signs bundles, for trust:=signature"),
+    "remote_hosts": ("", "hosts that may serve a policy, separated by commas"),
     "log_level": ("info", "log level of every node"),
 }
 

@@ -26,6 +26,10 @@ def graph_actions(context: LaunchContext, *, simulate: bool) -> list[Node | Regi
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
+    def given(name: str) -> str:
+        return context.launch_configurations.get(name, "")
+
+    hosts = (host.strip() for host in given("remote_hosts").split(","))
     options = GraphOptions(
         robot=value("robot"),
         policy=value("policy"),
@@ -35,6 +39,9 @@ def graph_actions(context: LaunchContext, *, simulate: bool) -> list[Node | Regi
         simulate=simulate,
         seed=int(value("seed")) if simulate else 0,
         log_level=value("log_level"),
+        trust=given("trust") or "checksums",
+        trust_key=Path(given("trust_key")) if given("trust_key") else None,
+        remote_hosts=tuple(host for host in hosts if host),
     )
     actions: list[Node | RegisterEventHandler] = []
     for process in build_graph(options):

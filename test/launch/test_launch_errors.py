@@ -21,8 +21,9 @@ LAUNCH = Path(__file__).parent.parent.parent / "launch"
         ({"robot": "fr33", "policy": "so101_pick_place"}, "fr33"),
         ({"robot": "so101", "policy": "no_such_policy"}, "no_such_policy"),
         ({"robot": "so101", "policy": "so101_pick_place", "log_level": "loud"}, "loud"),
+        ({"robot": "so101", "policy": "so101_pick_place", "trust": "blind"}, "blind"),
     ],
-    ids=["robot", "policy", "log level"],
+    ids=["robot", "policy", "log level", "trust"],
 )
 def test_policy_launch_refuses(arguments, named, capfd):
     source = PythonLaunchDescriptionSource(str(LAUNCH / "policy.launch.py"))
