@@ -18,6 +18,7 @@ from levine_policy_node.core.fade import fade_coefficients, faded, gap_at_start
 from levine_policy_node.core.jerk_profile import GRID_NS, GRID_S, End, profile_timeline
 from levine_policy_node.core.limits import JointLimits, first_excess
 from levine_policy_node.core.ruckig_profiles import Profiles, arrival_profiles, stop_profiles
+from levine_policy_node.core.stop_bounds import may_stop
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.timeline_cuts import clear_cut
 from levine_policy_node.core.units import NS_PER_S, FloatArray, SteadyNs, nanoseconds
@@ -70,6 +71,8 @@ def brake(state: JointPoint, limits: JointLimits, start_ns: SteadyNs) -> Timelin
     if is_at_rest(state):
         held = stand(state.position, limits, start_ns, 100 * GRID_S)
         return None if limits.outside(state.position) else held
+    if not may_stop(state, limits):
+        return None
     still = np.zeros_like(state.position)
     for straight in (True, False):
         stop = _shape(
