@@ -125,7 +125,7 @@ def _text(options: argparse.Namespace, table: list[tuple[str, ...]]) -> str:
         "from "
         f"{options.seed} on; stops by watchdogs, and violations of limits in the commands, are of "
         "the first. Repeated: episodes that were run again because the machine itself was held up "
-        f"for more than {HELD_UP_S * 1e3:.0f} ms (a real-time thread that only sleeps woke as "
+        f"for more than {HELD_UP_S * 1e3:.0f} ms (a real-time process that only sleeps woke as "
         f"late), as virtual machines are. On {machine()}.\n\n"
         f"{markdown_table(_HEADER, table)}\n"
     )

@@ -63,8 +63,8 @@ def run(options: argparse.Namespace) -> int:
             "Policies swapped at random moments in the running graph, half while the policy moves "
             "the simulated arm, half while it stands; between them bundles that are half-written, "
             "corrupt, for another robot, with joints in a wrong order or with degrees for "
-            "radians. Each swap includes five observations in shadow. Held up: a real-time thread "
-            "that only sleeps woke more than a tick late, as happens on virtual machines. "
+            "radians. Each swap includes five observations in shadow. Held up: a real-time "
+            "process that only sleeps woke more than a tick late, as happens on virtual machines. "
             f"On {machine()}.\n\n"
             f"{markdown_table(head, rows)}\n"
         )

@@ -3,41 +3,35 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
-import sys
+import threading
 import time
+
+import pytest
 
 from levine_policy_node.bench.machine_probe import HELD_UP_S, MachineProbe
 from levine_policy_node.bench.rollouts import EpisodeRuns
 from levine_policy_node.core.success_rate import EpisodeResult
 
-WATCHED = """
-import sys, time
-from levine_policy_node.bench.machine_probe import MachineProbe
-with MachineProbe() as probe:
-    since_s = time.monotonic()
-    print("watching", flush=True)
-    sys.stdin.readline()
-    print(probe.late_s(since_s), probe.late_s(time.monotonic()))
-"""
 STILL_S = 0.3
+DEADLINE_S = 5.0
 
 
-def test_a_process_that_did_not_run_for_a_while_knows_it():
-    with subprocess.Popen(
-        [sys.executable, "-c", WATCHED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "watching\n"
-        process.send_signal(signal.SIGSTOP)
-        began_s = time.monotonic()
-        while time.monotonic() < began_s + STILL_S:
-            pass
-        process.send_signal(signal.SIGCONT)
-        said, _ = process.communicate("\n")
-    since, now = map(float, said.split())
-    assert since > STILL_S / 2.0
-    assert now < since / 2.0
+def test_what_did_not_run_for_a_while_is_known():
+    with MachineProbe() as probe:
+        pace = threading.Event()
+        deadline_s = time.monotonic() + DEADLINE_S
+        while probe.late_s(0.0) < STILL_S / 2.0:
+            assert time.monotonic() < deadline_s
+            os.kill(probe.pid, signal.SIGSTOP)
+            pace.wait(STILL_S)
+            os.kill(probe.pid, signal.SIGCONT)
+            pace.wait(STILL_S / 10.0)
+        assert probe.late_s(time.monotonic() + STILL_S) == 0.0
+        pid = probe.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 class HeldUp(MachineProbe):
