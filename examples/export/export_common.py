@@ -217,8 +217,8 @@ def single(stats: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArra
 
 def write_stats(folder: Path, values: Mapping[str, FloatArray]) -> None:
     """Write `stats.safetensors`: `<feature>.<mean|std|min|max|...>`, float32."""
-    single = {name: np.ascontiguousarray(value, np.float32) for name, value in values.items()}
-    (folder / "stats.safetensors").write_bytes(save(single))
+    arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in values.items()}
+    (folder / "stats.safetensors").write_bytes(save(arrays))
 
 
 def finish_bundle(folder: Path, document: str) -> None:

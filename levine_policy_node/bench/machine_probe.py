@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections import deque
-from types import TracebackType
 
 HELD_UP_S = 0.04
 """Two fifths of the shortest watchdog: a stop cannot come from less."""
@@ -48,12 +47,7 @@ class MachineProbe:
         self._reader.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """End the process."""
         with self._sleeper as sleeper:
             if sleeper.stdin is not None:
@@ -69,18 +63,13 @@ class MachineProbe:
         """How long the machine was held up at most, since a time on the monotonic clock [s]."""
         return max((late for woken_s, late in list(self._late) if woken_s >= since_s), default=0.0)
 
-    def wait_calm(self, calm_s: float, patience_s: float) -> bool:
-        """Wait until the machine has not been held up for `calm_s`.
-
-        Returns:
-            False if it was not to be had within `patience_s`.
-        """
+    def wait_calm(self, calm_s: float, patience_s: float) -> None:
+        """Wait until the machine has not been held up for `calm_s`, or until patience ends."""
         deadline_s, pace = time.monotonic() + patience_s, threading.Event()
         while self.late_s(time.monotonic() - calm_s) > HELD_UP_S / 2.0:
             if time.monotonic() > deadline_s:
-                return False
+                return
             pace.wait(_PERIOD_S)
-        return True
 
     def _read(self) -> None:
         for line in self._sleeper.stdout or ():

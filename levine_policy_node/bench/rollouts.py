@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,17 @@ class Summary:
         return float(text) if text not in (None, "", "nan") else None
 
 
+def require_alive(group: ProcessGroup) -> None:
+    """Say so if an essential process has died.
+
+    Raises:
+        RolloutError: Which one did, and its last words.
+    """
+    obituary = group.obituary()
+    if obituary:
+        raise RolloutError(obituary)
+
+
 def run_rollouts(
     options: GraphOptions,
     seeds: range,
@@ -90,12 +102,7 @@ def run_rollouts(
     results: list[EpisodeResult] = []
     with ProcessGroup(graph, options, log_directory=log_directory) as group:
         rollout = Rollout(options.namespace, recorder=options.recorder)
-
-        def alive() -> None:
-            obituary = group.obituary()
-            if obituary:
-                raise RolloutError(obituary)
-
+        alive = partial(require_alive, group)
         try:
             rollout.wait_ready(alive)
             if on_ready is not None:

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from levine_policy_node.bench.bad_bundles import BAD_BUNDLES, scaled
 from levine_policy_node.bench.machine_probe import MachineProbe
+from levine_policy_node.bench.rollouts import require_alive
 from levine_policy_node.graph import GraphOptions, build_graph
 from levine_policy_node.processes import ProcessGroup
 from levine_policy_node.ros.rollout import READY_TIMEOUT_S, Rollout, RolloutError
@@ -129,12 +131,7 @@ def run_swaps(
         logs = Path(folder) / "logs"
         with MachineProbe() as probe, ProcessGroup(graph, options, log_directory=logs) as group:
             rollout = Rollout(recorder=False)
-
-            def alive() -> None:
-                obituary = group.obituary()
-                if obituary:
-                    raise RolloutError(obituary)
-
+            alive = partial(require_alive, group)
             try:
                 rollout.wait_ready(alive)
                 tools = _Tools(rollout, probe, Path(folder), random.Random(seed))

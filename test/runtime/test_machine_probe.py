@@ -46,9 +46,8 @@ class HeldUp(MachineProbe):
         self.left -= 1
         return 2.0 * HELD_UP_S if self.left >= 0 else 0.0
 
-    def wait_calm(self, calm_s: float, patience_s: float) -> bool:
+    def wait_calm(self, calm_s: float, patience_s: float) -> None:
         del calm_s, patience_s
-        return True
 
 
 class Arm:
