@@ -14,6 +14,7 @@ from launch_ros.actions import Node
 
 from levine_policy_node.graph import GraphOptions, Process, build_graph
 from levine_policy_node.resources import PACKAGE
+from levine_policy_node.runtime.remote_access import RemoteAccess
 
 
 def graph_actions(context: LaunchContext, *, simulate: bool) -> list[Node | RegisterEventHandler]:
@@ -26,10 +27,9 @@ def graph_actions(context: LaunchContext, *, simulate: bool) -> list[Node | Regi
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    def given(name: str) -> str:
-        return context.launch_configurations.get(name, "")
+    def given(name: str, otherwise: str = "") -> str:
+        return context.launch_configurations.get(name, otherwise)
 
-    hosts = (host.strip() for host in given("remote_hosts").split(","))
     options = GraphOptions(
         robot=value("robot"),
         policy=value("policy"),
@@ -39,9 +39,9 @@ def graph_actions(context: LaunchContext, *, simulate: bool) -> list[Node | Regi
         simulate=simulate,
         seed=int(value("seed")) if simulate else 0,
         log_level=value("log_level"),
-        trust=given("trust") or "checksums",
+        trust=given("trust", "checksums"),
         trust_key=Path(given("trust_key")) if given("trust_key") else None,
-        remote_hosts=tuple(host for host in hosts if host),
+        remote_hosts=RemoteAccess.listed(given("remote_hosts")).hosts,
     )
     actions: list[Node | RegisterEventHandler] = []
     for process in build_graph(options):

@@ -119,8 +119,7 @@ class PolicyExecutorParameters:
     @property
     def access(self) -> RemoteAccess:
         """Which servers may be asked."""
-        hosts = (host.strip() for host in self.remote_hosts.split(","))
-        return RemoteAccess(tuple(host for host in hosts if host))
+        return RemoteAccess.listed(self.remote_hosts)
 
     @property
     def onnx_options(self) -> OnnxOptions:

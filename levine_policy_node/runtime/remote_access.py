@@ -31,6 +31,12 @@ class RemoteAccess:
 
     hosts: tuple[str, ...] = ()
 
+    @staticmethod
+    def listed(text: str) -> RemoteAccess:
+        """From hosts in one text, separated by commas."""
+        hosts = (host.strip() for host in text.split(","))
+        return RemoteAccess(tuple(host for host in hosts if host))
+
     def check(self, bundle: Bundle) -> None:
         """Refuse a bundle whose server is not allowed.
 
