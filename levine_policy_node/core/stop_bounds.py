@@ -53,7 +53,8 @@ def stop_distance(
     v = v + t * (a - 0.5 * t * jerk)
     last = peak / jerk
     ending = 0.5 * peak * last
-    t = np.maximum(v - ending, 0.0) / np.maximum(peak, a_max * _RELATIVE)
+    # The second part is there only if all of the deceleration is used.
+    t = np.maximum(v - ending, 0.0) / a_max
     moved = moved + t * (v - 0.5 * t * peak)
     return forward * (moved + peak * last * last / 6.0)
 

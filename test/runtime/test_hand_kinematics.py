@@ -82,6 +82,18 @@ def test_a_pose_that_the_arm_had_is_met_from_nearby(name, share, nudge):
 
 
 @pytest.mark.parametrize("name", ROBOTS)
+@pytest.mark.parametrize("wrist", [0.375, 0.4375])
+def test_a_way_along_the_limits_is_found(name, wrist):
+    """Joints that would all be taken beyond their limits must not all be left out."""
+    limits = ROBOTS[name].limits()
+    begin = place(name, [*AT_LIMITS[:5], wrist, 0.0, 0.0])
+    nudge = 0.15 * np.array(ALONG_LIMITS[: len(begin)])
+    pose = HANDS[name].pose(np.clip(begin + nudge, limits.lower, limits.upper))
+    [found] = followed(name, [pose], begin)
+    assert max(misses(name, found, pose)) < 1e-7
+
+
+@pytest.mark.parametrize("name", ROBOTS)
 def test_standing_still_moves_no_more_than_the_elbow(name):
     home = ROBOTS[name].home_position()
     away = home + 0.1
