@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Notices when the machine itself is held up, as virtual ones are by their neighbours.
 
-A process that only sleeps, in real time where that is permitted, wakes late when nothing on this
-machine gets to run. What is measured meanwhile says nothing about the runtime.
+A process that only sleeps, in real time where that is permitted, wakes late when its core does
+not run. One sleeps on each core, for a virtual machine's cores stand still one by one. What is
+measured meanwhile says nothing about the runtime.
 """
 
 from __future__ import annotations
@@ -35,32 +36,30 @@ class MachineProbe:
 
     def __enter__(self) -> MachineProbe:
         """Begin to watch."""
-        # It ends when its input does, so also when this process is killed.
-        self._sleeper = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self._reader = threading.Thread(target=self._read, name="machine_probe", daemon=True)
-        self._reader.start()
+        self._sleepers = [_sleeper_on(core) for core in sorted(os.sched_getaffinity(0))]
+        self._readers = [
+            threading.Thread(target=self._read, args=(sleeper,), name="machine_probe", daemon=True)
+            for sleeper in self._sleepers
+        ]
+        for reader in self._readers:
+            reader.start()
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """End the process."""
-        with self._sleeper as sleeper:
-            if sleeper.stdin is not None:
-                sleeper.stdin.close()
-            self._reader.join()
+        """End the processes."""
+        for sleeper, reader in zip(self._sleepers, self._readers, strict=True):
+            with sleeper:
+                if sleeper.stdin is not None:
+                    sleeper.stdin.close()
+                reader.join()
 
     @property
-    def pid(self) -> int:
-        """Of the process that sleeps."""
-        return self._sleeper.pid
+    def pids(self) -> list[int]:
+        """Of the processes that sleep, one on each core."""
+        return [sleeper.pid for sleeper in self._sleepers]
 
     def late_s(self, since_s: float) -> float:
-        """How long the machine was held up at most, since a time on the monotonic clock [s]."""
+        """How long a core was held up at most, since a time on the monotonic clock [s]."""
         return max((late for woken_s, late in list(self._late) if woken_s >= since_s), default=0.0)
 
     def wait_calm(self, calm_s: float, patience_s: float) -> None:
@@ -71,15 +70,27 @@ class MachineProbe:
                 return
             pace.wait(_PERIOD_S)
 
-    def _read(self) -> None:
-        for line in self._sleeper.stdout or ():
+    def _read(self, sleeper: subprocess.Popen[str]) -> None:
+        for line in sleeper.stdout or ():
             woken_s, late_s = map(float, line.split())
             self._late.append((woken_s, late_s))
 
 
-def main() -> int:
-    """Sleep until the input ends, and say when that took longer than it should."""
+def _sleeper_on(core: int) -> subprocess.Popen[str]:
+    # It ends when its input does, so also when this process is killed.
+    return subprocess.Popen(
+        [sys.executable, "-m", __name__, str(core)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def main(core: int) -> int:
+    """Sleep on `core` until the input ends, and say when that took longer than it should."""
     gc.disable()
+    os.sched_setaffinity(0, {core})
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
     while True:
@@ -94,4 +105,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(int(sys.argv[1])))

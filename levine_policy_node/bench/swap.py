@@ -197,14 +197,13 @@ class _Run:
             for _ in range(number * bad // swaps, (number + 1) * bad // swaps):
                 self._offer(list(BAD_BUNDLES)[self._count % len(BAD_BUNDLES)])
             alive()
-            seen = self._count_since(seen)
             if in_scene == _SWAPS_PER_SCENE - 1 or number == swaps - 1:
                 rollout.finish(success=False)
                 on_news(
                     f"{figures.swaps} swaps, {figures.refused} refused, "
                     f"{figures.wrongly_accepted} wrongly accepted"
                 )
-        self._count_since(seen)
+            seen = self._count_since(seen)
         monitor = rollout.report()
         figures.first_violations = monitor["first_violations"]
         figures.gap_ms_max = float(monitor["command_gap_ms"]["max"])
