@@ -49,7 +49,6 @@ from levine_policy_node.nodes.swap_news import SwapNews, SwapRequest
 from levine_policy_node.robot import Robot
 from levine_policy_node.ros.clocks import ros_now
 from levine_policy_node.ros.managed_node import ManagedNode
-from levine_policy_node.ros.scheduling import BACKGROUND, set_urgency
 from levine_policy_node.runtime.bundle import Bundle
 from levine_policy_node.runtime.inference_worker import InferenceWorker
 from levine_policy_node.runtime.memory import resident_mb, return_memory
@@ -218,9 +217,8 @@ class PolicySwap:
             self._tell(number, self._state.phase.value, reason, log=news)
 
     def _run(self) -> None:
-        # What the thread starts inherits this: not where a policy has threads of its own.
-        if self._host.parameters.threads == 1:
-            set_urgency(BACKGROUND)
+        # As urgent as the others: it holds the interpreter lock now and then, and while it does
+        # not get to run, whoever waits for the lock is late, the heartbeat among them.
         while (task := self._tasks.get()) is not None and not self._closing:
             task()
             del task  # It may hold the last reference to a policy.

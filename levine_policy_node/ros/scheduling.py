@@ -17,7 +17,6 @@ from levine_policy_node.errors import ConfigError
 
 URGENT = -10
 PROMPT = -5
-BACKGROUND = 19
 
 # The interpreter hands its lock over this often; the default of 5 ms is half a control period.
 _SWITCH_S = 0.0005

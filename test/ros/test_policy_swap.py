@@ -6,8 +6,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,8 +154,16 @@ def test_a_policy_takes_over_at_standstill_after_its_shadow(ros, tmp_path):
     tags = [m.header.frame_id for m in executor.chunks]
     # No chunk of the old policy after the first of the new one.
     assert [tag for tag, _ in itertools.groupby(tags)][-1] == after
+    # Each may hold the interpreter lock, and a heartbeat would wait for one that does not run.
+    assert len(urgencies(executor.process.pid)) == 1
     assert executor.process.stop() == 0
     assert "Traceback" not in executor.process.output()
+
+
+def urgencies(pid):
+    """Niceness of every thread of a process."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return {os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in threads}
 
 
 def test_in_motion_it_waits_for_standstill_and_says_so(executor, tmp_path):
