@@ -32,8 +32,6 @@ from levine_policy_node.runtime.trust import Trust
 REFUSED = 3
 """Exit code of a child that refused the bundle and says why."""
 
-# Another policy may be moving the arm meanwhile.
-_NICENESS = 10
 _MAX_WRITTEN_BYTES = 64 * 1024
 _DTYPES = {"tensor(bool)": "bool", "tensor(double)": "float64"}
 
@@ -46,7 +44,6 @@ def main() -> int:
         threads=request["threads"],
         timeout_s=request["inference_timeout_s"],
     )
-    os.nice(_NICENESS)
     try:
         on_cpu = offered_places(options.provider)[0] == "cpu"
         memory = int(request["memory_bytes"]) if on_cpu else None
