@@ -47,8 +47,9 @@ class SwapFigures:
         missed_ticks: Ticks of the supervisor that came too late.
         limit_violations: Of the commands, as the simulated arm counted them.
         first_violations: The first of them.
-        held_up: Swaps, with the bundles that were offered after them, during which the machine
-            itself was held up for more than a tick. What follows is of these and not of the rest:
+        held_up: Swaps, with the bundles that were offered after them, during which a core of the
+            machine was held up for more than a tick, or the simulated arm for more than two, so
+            that it heard its commands too late. What follows is of these and not of the rest:
         missed_ticks_held_up: Ticks that came too late.
         limit_violations_held_up: Violations.
         gap_ms_max: Longest time between two commands while there were any [ms].
@@ -157,6 +158,7 @@ class _Seen:
     time_s: float
     missed: int
     violations: int
+    arm_late: int
 
 
 class _Run:
@@ -266,14 +268,15 @@ class _Run:
             raise RolloutError(f"{name} was refused: {refusal}")
 
     def _seen(self) -> _Seen:
-        violations = int(self._rollout.report()["total_violations"])
-        return _Seen(time.monotonic(), self._missed_ticks(), violations)
+        report = self._rollout.report()
+        violations, late = int(report["total_violations"]), int(report["late"])
+        return _Seen(time.monotonic(), self._missed_ticks(), violations, late)
 
     def _count_since(self, before: _Seen) -> _Seen:
         """Add what has happened since to what it belongs to."""
         figures, now = self._figures, self._seen()
         missed, beyond = now.missed - before.missed, now.violations - before.violations
-        if self._probe.late_s(before.time_s) > _TICK_S:
+        if self._probe.late_s(before.time_s) > _TICK_S or now.arm_late > before.arm_late:
             figures.held_up += 1
             figures.missed_ticks_held_up += missed
             figures.limit_violations_held_up += beyond

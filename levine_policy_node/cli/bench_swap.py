@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         ("missed ticks", str(found["missed_ticks"])),
         ("limit violations", str(found["limit_violations"])),
         (
-            f"the same while the machine was held up, in {found['held_up']} of the swaps",
+            f"the same while machine or arm were held up, in {found['held_up']} of the swaps",
             f"{found['missed_ticks_held_up']}, {found['limit_violations_held_up']}",
         ),
         ("longest gap between commands", f"{found['gap_ms_max']:.1f} ms"),

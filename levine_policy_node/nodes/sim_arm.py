@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,6 +145,7 @@ class SimArm(Node):
         """One control cycle, in the control thread."""
         with self._lock:
             self._last_tick_ns = int(now_ns)
+            self._plant.monitor.was_late(ros_now(self) - now_ns)
             reading = self._plant.read()
             for camera_thread in (self._cameras, self._view):
                 due = camera_thread.due(now_ns)
@@ -169,10 +171,11 @@ class SimArm(Node):
     def _publish_frame(self, name: str, pixels: ImageArray, stamp_ns: StampNs) -> None:
         self._frames[name].publish(image_to_msg(pixels, stamp_ns, name))
 
-    def _on_trajectory(self, message: JointTrajectory) -> None:
+    def _on_trajectory(self, message: JointTrajectory, info: Mapping[str, int]) -> None:
         received_ns, now_ns = steady_now(), ros_now(self)
         command = trajectory_command_from_msg(message)
         with self._lock:
+            self._plant.monitor.was_late(now_ns - info["source_timestamp"])
             reason = self._plant.receive_trajectory(command, now_ns, received_ns)
         if reason is not None:
             self._warn_rejected(reason)

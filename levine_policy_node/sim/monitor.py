@@ -13,6 +13,8 @@ from levine_policy_node.sim.limit_checks import KINDS, Findings, Kind, Violation
 _GAPS_KEPT = 100_000
 _PAUSE_NS = NS_PER_S // 2
 _FIRST_KEPT = 10
+# A controller is given its commands 40 ms ahead. One that runs in real time is never so late.
+_LATE_NS = NS_PER_S // 50
 
 
 class CommandMonitor:
@@ -26,6 +28,7 @@ class CommandMonitor:
         self._gaps_ms: deque[float] = deque(maxlen=_GAPS_KEPT)
         self._gap_max_ms = 0.0
         self._pauses = 0
+        self._late = 0
         self._counts: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         self._worst: dict[Kind, float] = dict.fromkeys(KINDS, 0.0)
         self._first: list[Violation] = []
@@ -44,6 +47,13 @@ class CommandMonitor:
             else:
                 self._pauses += 1
         self._received_ns = received_ns
+
+    def was_late(self, late_ns: int) -> None:
+        """The simulation itself heard a command, or began a cycle, so much too late.
+
+        What it does then no arm would do: it has no computer of its own and waits for this one's.
+        """
+        self._late += late_ns > _LATE_NS
 
     def interrupt(self) -> None:
         """The arm was reset: silence until the next command is no gap."""
@@ -73,6 +83,7 @@ class CommandMonitor:
             "rejected": self._rejected,
             "last_rejection": self._last_rejection,
             "pauses": self._pauses,
+            "late": self._late,
             "command_gap_ms": {"p50": p50, "p99": p99, "max": self._gap_max_ms},
             "command_jitter_ms_p99": float(np.percentile(jitter, 99)),
             "limit_violations": dict(self._counts),

@@ -72,6 +72,13 @@ def test_violations_are_counted_by_kind_with_the_first_in_full():
     }
 
 
+def test_what_the_simulation_itself_did_too_late_is_counted():
+    monitor = CommandMonitor()
+    for late_ms in (0, 19, 21, 300):
+        monitor.was_late(late_ms * 1_000_000)
+    assert monitor.report()["late"] == 2
+
+
 def test_an_empty_report_is_complete():
     report = CommandMonitor().report()
     assert report["commands"] == report["total_violations"] == 0
