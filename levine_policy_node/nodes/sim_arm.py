@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
@@ -171,7 +172,7 @@ class SimArm(Node):
     def _publish_frame(self, name: str, pixels: ImageArray, stamp_ns: StampNs) -> None:
         self._frames[name].publish(image_to_msg(pixels, stamp_ns, name))
 
-    def _on_trajectory(self, message: JointTrajectory, info: Mapping[str, int]) -> None:
+    def _on_trajectory(self, message: JointTrajectory, info: Mapping[str, Any]) -> None:
         received_ns, now_ns = steady_now(), ros_now(self)
         command = trajectory_command_from_msg(message)
         with self._lock:

@@ -283,6 +283,7 @@ class Swing:
             if moved():
                 return
             self.ask(acts[self.modes[-1]])
+            self.ros.spin_for(0.05)
         raise AssertionError(f"the arm did not move; modes {self.modes}")
 
     def at_rest(self):
