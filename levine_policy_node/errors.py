@@ -66,6 +66,10 @@ class SystemDependencyError(LevineError, RuntimeError):
     """A library or program of the operating system is missing."""
 
 
+class AlreadyRunningError(LevineError, RuntimeError):
+    """Another process does already what only one may do."""
+
+
 def said(error: BaseException) -> str:
     """The error in one line; one that is not ours is named, since it was written for nobody."""
     return str(error) if isinstance(error, LevineError) else f"{type(error).__name__}: {error}"
