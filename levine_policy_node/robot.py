@@ -101,11 +101,15 @@ class Hand(Strict):
 
 
 class CameraStream(Strict):
-    """One camera: where its frames come from and how late their stamps are."""
+    """One camera: where its frames come from and how late their stamps are.
+
+    A `noiseless` one is rendered: its pixels rightly repeat while nothing moves.
+    """
 
     topic: RelativeName | None = None
     device: Text | None = None
     compressed: bool = False
+    noiseless: bool = False
     width: int = Field(default=640, gt=0)
     height: int = Field(default=480, gt=0)
     rate_hz: float = Field(default=30.0, gt=0)

@@ -20,7 +20,9 @@ from levine_policy_node.core.observation import Frame, JointSample, Observation
 from levine_policy_node.core.units import FloatArray, StampNs, seconds
 
 JOINT_STATES = "joint_states"
-_FROZEN_FRAMES = 3
+FROZEN_FRAMES = 3
+"""So many bit-identical frames in a row are none of a living camera."""
+
 _CLOCK_TOLERANCE_S = 0.05
 
 
@@ -33,6 +35,12 @@ class Problem(Enum):
     REVERSED = "stamps went back"
     FROZEN = "pixels do not change while the arm moves"
     APART = "no sample near enough to the reference time"
+    REPEATED = "pixels do not change"
+    DARK = "the picture is dark"
+    BRIGHT = "the picture is white"
+    UNIFORM = "the picture shows nothing"
+    RESIZED = "frames changed their size"
+    UNREADABLE = "frame dropped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +52,18 @@ class StreamFault:
         problem: What is wrong with it.
         age_s: Age, or distance in time, that was found [s].
         limit_s: What is allowed [s].
+        detail: What was found, where that is no time.
     """
 
     stream: str
     problem: Problem
     age_s: float = 0.0
     limit_s: float = 0.0
+    detail: str = ""
 
     def __str__(self) -> str:
         figures = f" ({self.age_s:.3f} s, limit {self.limit_s:.3f} s)" if self.limit_s else ""
+        figures += f" ({self.detail})" if self.detail else ""
         return f"{self.stream}: {self.problem.value}{figures}"
 
 
@@ -197,7 +208,7 @@ def _is_frozen(
     """
     samples = frames.samples
     run = min(samples[-1].repeats + 1, len(samples))
-    if run < _FROZEN_FRAMES:
+    if run < FROZEN_FRAMES:
         return False
     begin_ns, end_ns = samples[-run].stamp_ns, samples[-1].stamp_ns
     seen = [s.positions[limits.arm] for s in joints.samples if begin_ns <= s.stamp_ns <= end_ns]

@@ -7,6 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from levine_policy_node.core.alignment import StreamFault
+from levine_policy_node.core.frame_checks import (
+    CameraHealth,
+    FrameLimits,
+    after_frame,
+    after_refusal,
+)
 from levine_policy_node.core.history import History
 from levine_policy_node.core.observation import Frame, Pixels
 from levine_policy_node.core.units import StampNs
@@ -27,6 +34,12 @@ class FrameStore:
         self._counts: dict[str, int] = {}
         self._listener: Callable[[StampNs], None] | None = None
         self._capacity = _CAPACITY
+        self._limits: FrameLimits | None = None
+        self._health: dict[str, CameraHealth] = {}
+
+    def watch(self, limits: FrameLimits) -> None:
+        """Judge every frame from now on; see `flaw`."""
+        self._limits = limits
 
     def keep(self, frames: int) -> None:
         """Keep at least so many frames of every camera, for a policy that sees the past."""
@@ -47,8 +60,23 @@ class FrameStore:
         frame = Frame(stamp_ns, pixels, repeats)
         self._histories[camera] = history.extended(frame, self._capacity)
         self._counts[camera] = self.count(camera) + 1
+        if self._limits is not None:
+            health = self._health.get(camera, CameraHealth())
+            self._health[camera] = after_frame(health, camera, frame, self._limits)
         if self._listener is not None:
             self._listener(stamp_ns)
+
+    def refuse(self, camera: str, reason: str) -> None:
+        """Note a message that is no frame, and tell the listener; in the camera's thread."""
+        health = self._health.get(camera, CameraHealth())
+        self._health[camera] = after_refusal(health, camera, reason)
+        if self._listener is not None:
+            self._listener(StampNs(0))
+
+    def flaw(self, camera: str) -> StreamFault | None:
+        """Why the frames of one camera cannot be used now; None if they can."""
+        health = self._health.get(camera)
+        return None if health is None else health.flaw
 
     def history(self, camera: str) -> History[Frame]:
         """The newest frames of one camera; empty if there have been none."""
@@ -59,7 +87,10 @@ class FrameStore:
         return self._counts.get(camera, 0)
 
     def listen(self, listener: Callable[[StampNs], None] | None) -> None:
-        """Call `listener` with each new frame's stamp, in the thread that puts the frame."""
+        """Call `listener` with each new frame's stamp, in the thread that puts the frame.
+
+        A refused frame has the stamp 0.
+        """
         self._listener = listener
 
 

@@ -74,8 +74,8 @@ class Replanner:
         self._outstanding = False
 
     def may_be_due(self, stamp_ns: StampNs) -> bool:
-        """Whether an observation of this time might be used."""
-        return may_be_due(self._requests, stamp_ns, self._options)
+        """Whether an observation of this time might be used, or why not is to be told."""
+        return self._flaw() is not None or may_be_due(self._requests, stamp_ns, self._options)
 
     def observe(
         self, now_ns: StampNs, ends_ns: int | None = None
@@ -86,6 +86,9 @@ class Replanner:
             now_ns: Present time on the ROS clock.
             ends_ns: When the timeline being played ends, None if none is.
         """
+        flaw = self._flaw()
+        if flaw is not None:
+            return flaw
         cameras = {name: self._store.history(name) for name in self._cameras}
         found = align(now_ns, cameras, self._joints, self._limits)
         if isinstance(found, StreamFault):
@@ -113,6 +116,11 @@ class Replanner:
             goal=self._goal,
             past=past_observations(found.stamp_ns, needs, frames, self._joints, gap_s),
         )
+
+    def _flaw(self) -> StreamFault | None:
+        """What the newest frames of a camera show to be wrong with it."""
+        flaws = (self._store.flaw(name) for name in self._cameras)
+        return next((flaw for flaw in flaws if flaw is not None), None)
 
     @property
     def _requests(self) -> Requests:

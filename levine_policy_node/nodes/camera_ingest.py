@@ -149,7 +149,8 @@ class CameraIngest(ManagedNode):
                 silent.append(name)
         self._counted_ns = steady_ns
         if self._diagnostics is not None:
-            problem = f"no frames from {', '.join(silent)}" if silent else ""
+            flaws = [str(flaw) for name in self._cameras if (flaw := self._store.flaw(name))]
+            problem = f"no frames from {', '.join(silent)}" if silent else "; ".join(flaws)
             self._diagnostics.publish(diagnostics_to_msg(self, values, problem))
 
 

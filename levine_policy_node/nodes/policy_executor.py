@@ -22,6 +22,7 @@ from levine_policy_node.core.alignment import StreamFault
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.inference_pace import InferencePace
 from levine_policy_node.core.inference_times import InferenceTimes
+from levine_policy_node.core.observation_news import ObservationNews
 from levine_policy_node.core.units import StampNs, seconds
 from levine_policy_node.nodes.policy_logs import PolicyLogs
 from levine_policy_node.nodes.policy_ports import PolicyPorts
@@ -54,7 +55,7 @@ MOVING_MODES = {"POLICY", "HUMAN", "STOPPING"}
 
 
 class PolicyExecutor(SwapHost):
-    """Publishes `policy/action_chunk`, `policy/raw_chunk` and `policy/heartbeat`.
+    """Publishes `policy/action_chunk`, `raw_chunk`, `heartbeat` and `problem`.
 
     Args:
         store: Where `camera_ingest` of the same process puts frames; None to subscribe here.
@@ -69,8 +70,9 @@ class PolicyExecutor(SwapHost):
         self._pace = InferencePace()
         self._frame_ns = self._asked_ns = steady_now()
         self._logs = PolicyLogs(self)
+        self._news = ObservationNews()
         self._release: list[Callable[[], object]] = []
-        self._active = False
+        self._active = self._alone = False
         self._mode = ""
         self._epoch = 1
         # Held while an observation is chosen, and while a chunk is placed or a prefix made of what
@@ -86,6 +88,7 @@ class PolicyExecutor(SwapHost):
         # Set after the node was made, it is what to begin with.
         policy = str(self.get_parameter("policy").value)
         self.robot = load_robot(self.parameters.robot)
+        self._store.watch(self.parameters.frame_limits(self.robot))
         self._slot = self.make_slot(load_bundle(policy, self.parameters.trusted))
         self._release.append(self._close_policy)
         self.cameras = self._slot.bundle.cameras
@@ -196,7 +199,15 @@ class PolicyExecutor(SwapHost):
             starves = self._slot.placer.starves(ros_now(self))
         if starves:
             self.get_logger().warning(self._pace.starved(self._slot.placer.counts.starved))
+        self._logs.supervisor.tell(self._ports.unsupervised)
+        if self._ports.unsupervised is not None and not self._alone:
+            with self._placing:
+                # Nobody plays it any more.
+                self._slot.placer.reset()
+                self._epoch += 1
+        self._alone = self._ports.unsupervised is not None
         self._plan()
+        self._ports.tell(self._news.tick())
 
     def _beat(self) -> None:
         lately = self._worker.longest_s() <= self.parameters.inference_timeout_s
@@ -206,7 +217,7 @@ class PolicyExecutor(SwapHost):
     def _plan(self) -> None:
         """Ask for an inference if one is due and there is an observation for it."""
         with self._planning:
-            if self._active:
+            if self._active and self._ports.unsupervised is None:
                 self._observe()
 
     def _observe(self) -> None:
@@ -214,6 +225,8 @@ class PolicyExecutor(SwapHost):
         slot = self._slot
         slot.replanner.tell(self._ports.task, self._ports.goal)
         found = slot.replanner.observe(now_ns, slot.placer.ends_ns)
+        fault = found if isinstance(found, StreamFault) else None
+        self._ports.tell(self._news.observed(fault))
         if isinstance(found, StreamFault):
             self._logs.unobserved(found)
             return

@@ -23,19 +23,21 @@ class PolicyLogs:
         inference: Whether inferences give chunks.
         joints: Whether joint states can be used.
         rtc: Whether real-time chunking does what it should.
+        supervisor: Whether there is somebody to infer for.
     """
 
     def __init__(self, node: Node) -> None:
         self.inference = EdgeLog(node, "inference works again")
         self.joints = EdgeLog(node, "joint states are good again")
         self.rtc = EdgeLog(node, "the delay is one for real-time chunking again")
+        self.supervisor = EdgeLog(node, "the supervisor is there again")
         self._observation = EdgeLog(node, "observations are complete again")
         self._patient_until_ns = 0
 
     @property
     def problem(self) -> str:
         """The most important of what is wrong now, or ""."""
-        logs = (self._observation, self.inference, self.joints, self.rtc)
+        logs = (self.supervisor, self._observation, self.inference, self.joints, self.rtc)
         return next((log.text for log in logs if log.text), "")
 
     def starting(self) -> None:

@@ -16,11 +16,15 @@ from trajectory_msgs.msg import JointTrajectory
 
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.observation import Goal
+from levine_policy_node.core.units import SteadyNs, nanoseconds
 from levine_policy_node.robot import Robot
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.camera_topics import CameraTopics, camera_topic
+from levine_policy_node.ros.clocks import steady_now
 from levine_policy_node.ros.managed_node import ManagedNode
 from levine_policy_node.ros.messages import goal_from_msg
+
+_SUPERVISOR_TIMEOUT_NS = nanoseconds(0.2)
 
 
 class PolicyPorts:
@@ -38,6 +42,7 @@ class PolicyPorts:
     def __init__(self, node: ManagedNode, robot: Robot) -> None:
         self._node = node
         self._robot = robot
+        self._supervisor_ns: SteadyNs | None = None
         self._release: list[Callable[[], object]] = []
         self._cameras: set[str] = set()
         self._hears_task = self._hears_goal = False
@@ -46,6 +51,7 @@ class PolicyPorts:
         self.chunks = self._publisher(JointTrajectory, "policy/action_chunk", qos.COMMAND)
         self.raw = self._publisher(JointTrajectory, "policy/raw_chunk", qos.COMMAND)
         self.heartbeat = self._publisher(UInt64, "policy/heartbeat", qos.HEARTBEAT)
+        self._problem = self._publisher(String, "policy/problem", qos.PROBLEM)
         self.diagnostics = self._publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
 
     def listen(
@@ -60,8 +66,34 @@ class PolicyPorts:
                 JointState, "joint_states", on_joint_state, qos.JOINT_STATE_IN
             ),
             node.create_subscription(String, "supervisor/mode", on_mode, qos.MODE),
+            node.create_subscription(
+                UInt64, "supervisor/heartbeat", self._on_supervisor, qos.HEARTBEAT
+            ),
         ):
             self._release.append(lambda used=subscription: node.destroy_subscription(used))
+
+    def _on_supervisor(self, message: UInt64) -> None:
+        del message
+        self._supervisor_ns = steady_now()
+
+    @property
+    def unsupervised(self) -> tuple[str, str] | None:
+        """Kind and text of the problem that a supervisor was there and is silent; else None.
+
+        Without one, a policy may be tried on its own.
+        """
+        heard_ns = self._supervisor_ns
+        if heard_ns is None or steady_now() - heard_ns <= _SUPERVISOR_TIMEOUT_NS:
+            return None
+        return "silent", "no inference: the supervisor is silent (limit 0.2 s)"
+
+    def tell(self, problem: str | None) -> None:
+        """Say on `policy/problem` why there is no observation, "" for no more; None says nothing.
+
+        The supervisor pauses as long as it is told of a problem.
+        """
+        if problem is not None:
+            self._problem.publish(String(data=problem))
 
     def every(self, period_s: float, callback: Callable[[], None]) -> None:
         """Call back periodically by the steady clock.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from levine_policy_node.core.frame_checks import FrameLimits
+from levine_policy_node.robot import Robot
 from levine_policy_node.ros.parameters import parameter
 from levine_policy_node.runtime.bundle_trial import TrialLimits
 from levine_policy_node.runtime.graph_cache import cache_directory
@@ -34,9 +36,25 @@ class PolicyExecutorParameters:
         "Oldest joint state, and longest gap between two [s]", low=0.005, high=10.0
     )
     frozen_motion_rad: float = parameter(
-        "A camera that repeats its pixels while an arm joint moves so far is frozen [rad]",
+        "A noiseless camera that repeats its pixels while an arm joint moves so far is frozen "
+        "[rad]",
         low=0.0,
         high=10.0,
+    )
+    image_dark: float = parameter(
+        "A camera whose mean brightness is less is dark (0 to 255); 0: not watched",
+        low=0.0,
+        high=255.0,
+    )
+    image_bright: float = parameter(
+        "A camera whose mean brightness is more is blinded (0 to 255); 255: not watched",
+        low=0.0,
+        high=255.0,
+    )
+    image_spread: float = parameter(
+        "A camera whose pixels differ less (standard deviation) shows nothing; 0: not watched",
+        low=0.0,
+        high=255.0,
     )
     blend_s: float = parameter("Fade from one chunk to the next [s]", low=0.0, high=5.0)
     lead_s: float = parameter("Time a chunk needs to reach the arm [s]", low=0.0, high=1.0)
@@ -120,6 +138,15 @@ class PolicyExecutorParameters:
     def access(self) -> RemoteAccess:
         """Which servers may be asked."""
         return RemoteAccess.listed(self.remote_hosts)
+
+    def frame_limits(self, robot: Robot) -> FrameLimits:
+        """What the frames of the robot's cameras must be like."""
+        return FrameLimits(
+            dark=self.image_dark,
+            bright=self.image_bright,
+            spread=self.image_spread,
+            noiseless=frozenset(name for name, c in robot.cameras.items() if c.noiseless),
+        )
 
     @property
     def onnx_options(self) -> OnnxOptions:

@@ -85,14 +85,18 @@ class CameraTopics:
             stamp_ns = capture_time(message, topic.capture_delay_s)
             self._put(name, stamp_ns, image_from_msg(message))
         except MessageError as error:
-            self._logs[name].problem("message", f"camera {name}: frame dropped: {error}")
+            self._refuse(name, error)
 
     def _on_compressed(self, name: str, topic: CameraTopic, message: CompressedImage) -> None:
         try:
             stamp_ns = capture_time(message, topic.capture_delay_s)
             self._put(name, stamp_ns, compressed_image_from_msg(message))
         except MessageError as error:
-            self._logs[name].problem("message", f"camera {name}: frame dropped: {error}")
+            self._refuse(name, error)
+
+    def _refuse(self, name: str, error: MessageError) -> None:
+        self._logs[name].problem("message", f"camera {name}: frame dropped: {error}")
+        self._store.refuse(name, str(error))
 
     def _put(self, name: str, stamp_ns: StampNs, pixels: Pixels) -> None:
         self._logs[name].fine()

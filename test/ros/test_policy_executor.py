@@ -49,7 +49,14 @@ def start(world: World, bundle: Path, **parameters):
     return world.graph.start(
         "policy_executor",
         params_file=CONFIG,
-        parameters={"robot": "sim_so101", "policy": str(bundle), **parameters},
+        parameters={
+            "robot": "sim_so101",
+            "policy": str(bundle),
+            # Several policies here are told by a black picture what to do.
+            "image_dark": 0.0,
+            "image_spread": 0.0,
+            **parameters,
+        },
     )
 
 
@@ -105,6 +112,35 @@ def test_a_missing_camera_means_no_chunk_and_a_reason(world, bundle):
     assert process.output().count("camera wrist: nothing received") < 5
     world.cameras = ("front", "wrist")
     world.run(lambda: len(chunks) > 0)
+
+
+def test_a_camera_that_shows_nothing_is_told_to_the_supervisor(world, bundle):
+    chunks = world.graph.collect(JointTrajectory, "policy/raw_chunk", qos.TICKS)
+    said = world.graph.collect(String, "policy/problem", qos.PROBLEM)
+    start(world, bundle, image_dark=4.0)
+    world.run(lambda: len(chunks) >= 2 and bool(said) and said[-1].data == "")
+    world.brightness = 0
+    world.run(lambda: "the picture is dark (3 frames)" in said[-1].data)
+    count = len(chunks)
+    world.run_for(0.5)
+    assert len(chunks) <= count + 1  # one may have been under way
+    world.brightness = 128
+    world.run(lambda: said[-1].data == "" and len(chunks) > count + 1)
+
+
+def test_a_supervisor_that_falls_silent_is_not_inferred_for(world, bundle):
+    chunks = world.graph.collect(JointTrajectory, "policy/raw_chunk", qos.TICKS)
+    process = start(world, bundle)
+    beat = world.graph.publisher(UInt64, "supervisor/heartbeat", qos.HEARTBEAT)
+    world.run(lambda: len(chunks) >= 2)
+    beat.publish(UInt64(data=1))
+    world.run(lambda: "no inference: the supervisor is silent" in process.output())
+    count = len(chunks)
+    world.run_for(0.5)
+    assert len(chunks) <= count + 1  # one may have been under way
+    timer = world.graph.node.create_timer(0.05, lambda: beat.publish(UInt64(data=2)))
+    world.run(lambda: len(chunks) > count + 1)
+    world.graph.node.destroy_timer(timer)
 
 
 def test_a_stale_camera_stops_inference(world, bundle):

@@ -64,6 +64,9 @@ class Executor:
                 "shadow_observations": 2,
                 # A process per bundle takes a second; one test tries it with the others.
                 "trial": False,
+                # What a black picture does to a policy is tried here.
+                "image_dark": 0.0,
+                "image_spread": 0.0,
                 **parameters,
             },
         )
