@@ -59,6 +59,11 @@ class Fault(Enum):
     OVERRUN = "the supervisor itself was late"
     GATE_TRIPPED = "a command was refused at the last gate"
     STOP_OVERDUE = "the arm does not come to rest"
+    OBSERVATION_BAD = "the policy cannot see"
+    FOREIGN_WRITER = "the controller follows somebody else"
+    COMMANDS_REFUSED = "the controller does not take what it is sent"
+    CONTROLLER_LOST = "the controller is gone"
+    MESSAGE_FLOOD = "a topic is flooded"
 
 
 _ALL = frozenset(Mode)
@@ -96,6 +101,11 @@ RESPONSES: Mapping[Fault, Response] = {
     # The shaper is meant never to produce what the gate refuses: a defect, not an incident.
     Fault.GATE_TRIPPED: Response(Severity.FAULT, Clears.NEVER),
     Fault.STOP_OVERDUE: Response(Severity.FAULT, Clears.ON_RESET, MOVING),
+    Fault.OBSERVATION_BAD: Response(Severity.PAUSE, Clears.WHEN_GONE, frozenset({Mode.POLICY})),
+    Fault.FOREIGN_WRITER: Response(Severity.FAULT, Clears.ON_RESET),
+    Fault.COMMANDS_REFUSED: Response(Severity.FAULT, Clears.ON_RESET),
+    Fault.CONTROLLER_LOST: Response(Severity.FAULT, Clears.ON_RESET),
+    Fault.MESSAGE_FLOOD: Response(Severity.PSTOP, Clears.ON_RESET),
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from levine_policy_node.core.controller_watch import controller_lost
 from levine_policy_node.core.faults import RESPONSES, Clears, Fault, Severity
 from levine_policy_node.core.modes import Event
 from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState
@@ -33,7 +34,10 @@ Permit = Callable[[SupervisorState, SteadyNs, Inputs, SupervisorOptions], str]
 def may_arm(
     state: SupervisorState, now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions
 ) -> str:
-    """The arm is seen, stands inside its limits, and nobody else commands it."""
+    """The arm is seen, stands inside its limits, its controller listens, and to nobody else.
+
+    Clocks that differ would put what is seen and what is commanded at the wrong times.
+    """
     late = joint_states_late(now_ns, inputs, options)
     if late or inputs.measured is None:
         return late
@@ -42,19 +46,26 @@ def may_arm(
         return f"{outside}; move the arm into its range by hand"
     if not standing(state, now_ns, inputs, options):
         return "the arm is moving"
-    return foreign_publisher(inputs)
+    around = inputs.around
+    return (
+        foreign_publisher(inputs)
+        or controller_lost(now_ns, inputs, options)
+        or around.flood
+        or around.clock_skew
+    )
 
 
 def may_engage(
     state: SupervisorState, now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions
 ) -> str:
-    """The policy lives and its newest chunk covers the time when it would begin."""
-    silent = policy_lost(now_ns, inputs, options)
-    if silent:
-        return silent
-    stalled = policy_stalled(state.watch, now_ns, options)
-    if stalled:
-        return stalled
+    """The policy lives, sees, and its newest chunk covers the time when it would begin."""
+    not_ready = (
+        policy_lost(now_ns, inputs, options)
+        or policy_stalled(state.watch, now_ns, options)
+        or inputs.around.policy_problem
+    )
+    if not_ready:
+        return not_ready
     begin_ns = int(now_ns) + nanoseconds(options.lead_s)
     if state.reference is None:
         return "no usable policy/action_chunk has been received"

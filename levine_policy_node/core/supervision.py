@@ -14,6 +14,14 @@ from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.modes import Event, Mode, ModeState
 from levine_policy_node.core.plan import Plan
 from levine_policy_node.core.reference import Prepared
+from levine_policy_node.core.surroundings import (
+    NO_VERDICTS,
+    NOTHING_HEARD,
+    STOCK_CONTROLLER,
+    ControllerMemory,
+    ControllerOptions,
+    Surroundings,
+)
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs
 
@@ -53,6 +61,7 @@ class SupervisorOptions:
         resume_distance: The commanded position is taken up again when arming if the arm is
             within this of it; else the measured position is.
         efforts: Of an arm that takes efforts; None for one that takes positions.
+        controller: How closely the controller is watched.
     """
 
     limits: JointLimits
@@ -80,6 +89,7 @@ class SupervisorOptions:
     estop_heartbeat_s: float = 0.0
     resume_distance: float = 0.03
     efforts: EffortOptions | None = None
+    controller: ControllerOptions = STOCK_CONTROLLER
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +162,7 @@ class Inputs:
         requests: Operator's acts since the last tick, in order.
         pushes: What chunks are for an arm that takes efforts, in order.
         seen: Faults that were noticed before the tick, with their evidence.
+        around: What is known of the graph.
     """
 
     ros_offset_ns: int
@@ -165,6 +176,7 @@ class Inputs:
     requests: tuple[Request, ...] = ()
     pushes: tuple[EffortTimeline[StampNs], ...] = ()
     seen: Mapping[Fault, str] = field(default_factory=dict[Fault, str])
+    around: Surroundings = NOTHING_HEARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +231,7 @@ class Watch:
         tracking_since_ns: Since when the arm has been too far away, None if it is not.
         bad_chunks: Unusable chunks in a row.
         starving_ns: Since when the plan has been over in POLICY, None if it is not.
+        controller: What the controller said it commands, compared with what it was sent.
     """
 
     count: int = -1
@@ -226,6 +239,7 @@ class Watch:
     tracking_since_ns: SteadyNs | None = None
     bad_chunks: int = 0
     starving_ns: SteadyNs | None = None
+    controller: ControllerMemory = NO_VERDICTS
 
 
 @dataclass(frozen=True, slots=True)

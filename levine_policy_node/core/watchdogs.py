@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How each fault is noticed. All ages are on the steady clock."""
+"""How each fault is noticed. All ages are on the steady clock.
+
+A fault stops the arm with the tick that sees it, one period after what is told here at most. What
+the policy's process sees wrong with its cameras it tells itself (`observation_news`); what the
+controller commands is compared in `controller_watch`, 40 ms at 50 Hz.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from levine_policy_node.core.controller_watch import controller_faults, controller_watched
 from levine_policy_node.core.faults import RESPONSES, Fault
 from levine_policy_node.core.modes import Mode
 from levine_policy_node.core.supervision import (
@@ -34,7 +40,8 @@ def watched(
         and now_ns > state.since_ns
     )
     starving_ns = (watch.starving_ns or now_ns) if starving else None
-    return replace(watch, tracking_since_ns=since, starving_ns=starving_ns)
+    controller = controller_watched(state, inputs, options)
+    return replace(watch, tracking_since_ns=since, starving_ns=starving_ns, controller=controller)
 
 
 def causes_seen(
@@ -54,6 +61,9 @@ def causes_seen(
         Fault.FOREIGN_PUBLISHER: foreign_publisher(inputs),
         Fault.CLOCK_STEPPED: clock_stepped(state, inputs, options),
         Fault.STOP_OVERDUE: _stop_overdue(state, now_ns, options),
+        Fault.OBSERVATION_BAD: inputs.around.policy_problem,
+        Fault.MESSAGE_FLOOD: inputs.around.flood,
+        **controller_faults(state.watch.controller, now_ns, inputs, options),
         **inputs.seen,
     }
     return {fault: evidence for fault, evidence in found.items() if evidence}

@@ -10,15 +10,18 @@ inactive state.
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
 from levine_policy_node.core.acts import prepare_chunk
@@ -49,6 +52,8 @@ from levine_policy_node.ros.deadline_loop import (
     GapStatistics,
 )
 from levine_policy_node.ros.diagnostics import diagnostics_to_msg
+from levine_policy_node.ros.domain import domain_id, open_graph_warning
+from levine_policy_node.ros.edge_log import EdgeLog
 from levine_policy_node.ros.effort_messages import efforts_from_bytes
 from levine_policy_node.ros.entrypoint import run
 from levine_policy_node.ros.messages import timeline_from_bytes
@@ -61,8 +66,10 @@ from levine_policy_node.ros.scheduling import (
     switch_threads_often,
     use_realtime,
 )
-from levine_policy_node.ros.supervisor_inputs import SupervisorInputs
+from levine_policy_node.ros.supervisor_inputs import Expected, SupervisorInputs
 from levine_policy_node.ros.supervisor_outputs import SupervisorOutputs
+from levine_policy_node.runtime.service_manager import ServiceManager
+from levine_policy_node.runtime.single_instance import SingleInstance
 
 EXIT_LOOP_FAILED = 1
 
@@ -95,6 +102,9 @@ class SafetySupervisor(Node):
         super().__init__("safety_supervisor")
         p = load_parameters(self, SafetySupervisorParameters)
         self._robot = load_robot(p.robot)
+        where = (self._robot.name, f"domain {domain_id(os.environ)}", self.get_namespace()[1:])
+        self._lock = SingleInstance("safety_supervisor", where)
+        self._service_manager = ServiceManager()
         self._controller = make_output(self, self._robot)
         self._options = make_options(p, self._robot, self._controller)
         self._step = step if self._options.efforts is None else step_efforts
@@ -103,9 +113,12 @@ class SafetySupervisor(Node):
         self._resting = threading.Event()
         self._requests = OperatorRequests()
         self._outputs = SupervisorOutputs(self, self._robot.joint_names)
+        name = self._robot.controller.name
+        expected = Expected(name, p.joint_state_rate_hz, p.clock_skew_s)
         self._inputs = SupervisorInputs(
-            self, self._robot.joint_names, self._controller.publishers, self._read
+            self, self._robot.joint_names, self._controller, self._read, expected
         )
+        self._clocks = EdgeLog(self, "the clocks agree again")
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
         for name, act in _TRIGGERS.items():
             self.create_service(Trigger, f"supervisor/{name}", self._trigger(act))
@@ -121,8 +134,11 @@ class SafetySupervisor(Node):
             p.cpus,
             lock_memory=p.lock_memory,
         )
-        if refused:
-            self.get_logger().warning(refused)
+        for warning in (refused, open_graph_warning(os.environ)):
+            if warning:
+                self.get_logger().warning(warning)
+        # rclpy's own parameters, such as use_sim_time, can be set while the arm moves.
+        self.add_on_set_parameters_callback(_refuse_parameters)
         self._loop.start()
 
     def close(self) -> None:
@@ -135,6 +151,8 @@ class SafetySupervisor(Node):
             self._requests.ask(Event.DISARM)
             self._resting.wait(self._options.stop_timeout_s)
         self._loop.stop()
+        self._service_manager.close()
+        self._lock.close()
 
     # In the loop's thread.
 
@@ -151,6 +169,7 @@ class SafetySupervisor(Node):
         decision = decided.decision
         known, self._state = self._state.newest, decided.state
         self._command(decision)
+        self._service_manager.ticked(steady_now())
         chunk = decided.state.newest
         if decision.mode.mode is Mode.POLICY and chunk is not None and chunk is not known:
             now_ns = steady_now() + decided.taken.ros_offset_ns
@@ -227,6 +246,8 @@ class SafetySupervisor(Node):
         # The only collections there are; the old generation is frozen, so they are short.
         gc.collect(1)
         report, state = self._loop.report(), self._state
+        skew = self._inputs.clock_skew()
+        self._clocks.tell(("skew", skew) if skew else None)
         values = {
             "mode": state.mode.mode.value,
             "active_faults": self._faults,
@@ -240,6 +261,7 @@ class SafetySupervisor(Node):
             "command_gap_ms_max": f"{self._gaps.max_ms():.3f}",
             "command_gaps_over_3_periods": str(self._gaps.over_three_periods()),
             "command_jitter_ms_p99": f"{self._gaps.jitter_p99_ms():.3f}",
+            "refused_messages": str(self._inputs.guard.refused.total()),
         }
         message = diagnostics_to_msg(
             self,
@@ -249,6 +271,12 @@ class SafetySupervisor(Node):
             hardware_id=self._robot.name,
         )
         self._diagnostics.publish(message)
+
+
+def _refuse_parameters(parameters: list[Parameter]) -> SetParametersResult:
+    names = ", ".join(parameter.name for parameter in parameters)
+    reason = f"{names}: parameters of the supervisor are fixed while it runs; restart it"
+    return SetParametersResult(successful=False, reason=reason)
 
 
 def main(argv: list[str] | None = None) -> int:

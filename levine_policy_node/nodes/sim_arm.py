@@ -22,6 +22,7 @@ from trajectory_msgs.msg import JointTrajectory
 from levine_policy_node.core.units import NS_PER_S, StampNs, nanoseconds
 from levine_policy_node.nodes.sim_cameras import CameraOptions, CameraThread, SimCamera
 from levine_policy_node.nodes.sim_control import ControlThread
+from levine_policy_node.nodes.sim_reference import ReferencePublisher
 from levine_policy_node.nodes.sim_setup import (
     SimArmParameters,
     make_cameras,
@@ -110,6 +111,7 @@ class SimArm(Node):
 
     def _make_publishers(self, cameras: list[SimCamera], description: str) -> None:
         self._joint_states = self.create_publisher(JointState, "joint_states", qos.JOINT_STATE_OUT)
+        self._reference = ReferencePublisher(self, self._robot, self._plant.controller)
         self._episodes = self.create_publisher(String, "sim/episode", qos.TICKS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
         self._frames = {
@@ -155,6 +157,7 @@ class SimArm(Node):
             # Inside the lock, so no state from before a reset is published after it.
             self._joint_states.publish(self._joint_state(reading, now_ns))
             self._plant.step(now_ns, reading)
+            self._reference.publish(now_ns)
             episode = self._plant.episode
         if now_ns >= self._episode_due_ns:
             self._episode_due_ns = now_ns + _EPISODE_PERIOD_NS

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from rclpy.node import Node
 
 from levine_policy_node.core.supervision import SupervisorOptions
+from levine_policy_node.core.surroundings import ControllerOptions
 from levine_policy_node.robot import Robot
 from levine_policy_node.robot_effort import effort_options
 from levine_policy_node.ros.controllers.forward_command import (
@@ -40,6 +41,16 @@ class SafetySupervisorParameters:
     rest_velocity: float = parameter("Speed of an arm at rest [rad/s]", low=0.001, high=1.0)
     stop_timeout_s: float = parameter("Longest stop [s]", low=0.5, high=10.0)
     estop_heartbeat_s: float = parameter("Silence of estop; 0: off [s]", low=0.0, high=10.0)
+    reference_timeout_s: float = parameter("Silence of the controller [s]", low=0.02, high=1.0)
+    reference_tolerance: float = parameter(
+        "Distance of what the controller commands from what it was sent [rad]", low=1e-4, high=1.0
+    )
+    joint_state_rate_hz: float = parameter(
+        "Joint states per second at most; 3 times as many are a flood [Hz]", low=10.0, high=5000.0
+    )
+    clock_skew_s: float = parameter(
+        "Distance of other hosts' clocks that refuses to arm [s]", low=0.001, high=10.0
+    )
 
     realtime_priority: int = parameter("SCHED_FIFO if permitted; 0: off", low=0, high=99)
     lock_memory: bool = parameter("Keep all memory resident (mlockall)")
@@ -82,5 +93,6 @@ def make_options(
         sends_windows=controller.sends_windows,
         tick_s=1.0 / p.control_rate_hz,
         efforts=effort_options(robot.controller, robot.joints),
+        controller=ControllerOptions(p.reference_timeout_s, p.reference_tolerance),
         **given,
     )

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from rclpy.serialization import deserialize_message
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from levine_policy_node.core.effort_timeline import EffortTimeline
@@ -14,7 +13,13 @@ from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.trajectory_message import trajectory_bytes
 from levine_policy_node.core.units import StampNs, nanoseconds
 from levine_policy_node.ros.clocks import stamp_from_msg, stamp_to_msg
-from levine_policy_node.ros.messages import MessageError, duration_from_msg, duration_to_msg
+from levine_policy_node.ros.messages import (
+    MessageError,
+    check_size,
+    duration_from_msg,
+    duration_to_msg,
+    trajectory_from_bytes,
+)
 
 
 def placed_message(line: Timeline[StampNs] | EffortTimeline[StampNs]) -> JointTrajectory | bytes:
@@ -77,4 +82,5 @@ def efforts_from_bytes(data: bytes, joint_names: Sequence[str]) -> EffortTimelin
     Raises:
         MessageError: If joints, sizes, times or values are not usable, or there are positions.
     """
-    return efforts_from_msg(deserialize_message(data, JointTrajectory), joint_names)
+    check_size(data)
+    return efforts_from_msg(trajectory_from_bytes(data), joint_names)

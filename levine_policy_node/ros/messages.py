@@ -20,6 +20,9 @@ from levine_policy_node.core.trajectory_message import TrajectoryFields, read_tr
 from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs, nanoseconds
 from levine_policy_node.ros.clocks import stamp_from_msg, stamp_to_msg
 
+_MOST_NAMES = 1024
+_LARGEST_BYTES = 1 << 18
+
 
 class MessageError(ValueError):
     """A message that must be dropped and counted; the text says why."""
@@ -29,8 +32,11 @@ def by_name(wanted: Sequence[str], names: Sequence[str], values: Sequence[float]
     """Pick `values` in the order of `wanted`, by name, shape (J,).
 
     Raises:
-        MessageError: If a name is missing or twice there, or the lengths differ.
+        MessageError: If a name is missing or twice there, the lengths differ, or there are far
+            too many.
     """
+    if len(names) > _MOST_NAMES:
+        raise MessageError(f"{len(names)} names (limit {_MOST_NAMES})")
     if len(names) != len(values):
         raise MessageError(f"{len(values)} values for {len(names)} names")
     if len(set(names)) != len(names):
@@ -144,10 +150,34 @@ def timeline_from_bytes(data: bytes, joint_names: Sequence[str]) -> Timeline[Sta
     Raises:
         MessageError: If joints, sizes, times or values are not usable.
     """
+    check_size(data)
     found = read_trajectory(data)
     if found is None:
-        return timeline_from_msg(deserialize_message(data, JointTrajectory), joint_names)
+        return timeline_from_msg(trajectory_from_bytes(data), joint_names)
     return _usable(found, joint_names)
+
+
+def check_size(data: bytes) -> None:
+    """Refuse what would take longer to read than the supervisor may be held up.
+
+    Raises:
+        MessageError: If there are too many bytes.
+    """
+    if len(data) > _LARGEST_BYTES:
+        raise MessageError(f"{len(data)} bytes (limit {_LARGEST_BYTES})")
+
+
+def trajectory_from_bytes(data: bytes) -> JointTrajectory:
+    """Deserialize a JointTrajectory.
+
+    Raises:
+        MessageError: If the bytes are none.
+    """
+    try:
+        return deserialize_message(data, JointTrajectory)
+    except RuntimeError as error:
+        # rclpy's own RMWError is one.
+        raise MessageError("not a trajectory_msgs/JointTrajectory") from error
 
 
 def _usable(found: TrajectoryFields, joint_names: Sequence[str]) -> Timeline[StampNs]:

@@ -7,17 +7,19 @@ Callbacks run in the executor's thread and only convert and store; the loop take
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, UInt64
+from std_msgs.msg import Bool, String, UInt64
 from trajectory_msgs.msg import JointTrajectory
 
+from levine_policy_node.core.clock_skew import ClockSkew
 from levine_policy_node.core.effort_timeline import EffortTimeline
 from levine_policy_node.core.latest import Latest
 from levine_policy_node.core.supervision import (
@@ -29,9 +31,13 @@ from levine_policy_node.core.supervision import (
     Request,
     Target,
 )
+from levine_policy_node.core.surroundings import Surroundings
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs, seconds
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import ros_now, stamp_from_msg, steady_now
+from levine_policy_node.ros.controller_topics import ControllerTopics
+from levine_policy_node.ros.controllers.command_topic import CommandTopic
+from levine_policy_node.ros.message_guard import Info, MessageGuard
 from levine_policy_node.ros.messages import MessageError, by_name
 
 _GRAPH_PERIOD_S = 0.1
@@ -39,8 +45,29 @@ _READINGS = 3
 _UNDISTURBED_NS = 50_000
 # A flood of messages pushes out the oldest and never grows the memory.
 _QUEUED = 64
+# Messages per second that are expected at most; three times as many are a flood.
+_CHUNKS_HZ = 100.0
+_HEARTBEATS_HZ = 200.0
+_PROBLEMS_HZ = 50.0
+_TARGETS_HZ = 500.0
+_ESTOPS_HZ = 200.0
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the inputs should be like.
+
+    Attributes:
+        controller: The controller's name.
+        joint_state_rate_hz: Joint states per second that are expected at most [Hz].
+        clock_skew_s: How far the clocks of senders may be from this one [s].
+    """
+
+    controller: str
+    joint_state_rate_hz: float
+    clock_skew_s: float
 
 
 class SupervisorInputs:
@@ -48,23 +75,26 @@ class SupervisorInputs:
 
     Attributes:
         chunk_sent_ns: When the newest chunk was published, on the system's clock.
+        guard: Counts what could not be used.
     """
 
     def __init__(
         self,
         node: Node,
         joint_names: Sequence[str],
-        count_publishers: Callable[[], int],
+        output: CommandTopic,
         read: Callable[[bytes], Chunk | EffortTimeline[StampNs]],
+        expected: Expected,
     ) -> None:
         """Subscribe.
 
         Args:
             node: The supervisor's node.
             joint_names: Order of every array.
-            count_publishers: Asks the graph who publishes on the controller's topic.
+            output: The controller's topic; the graph is asked who publishes and who hears there.
             read: Called with each chunk in the executor's thread, to spare the loop work; raises
                 MessageError for one that is not usable.
+            expected: What the messages should be like.
         """
         self._node = node
         self._names = tuple(joint_names)
@@ -76,23 +106,37 @@ class SupervisorInputs:
         self._chunks: deque[Chunk | EffortTimeline[StampNs]] = deque(maxlen=_QUEUED)
         self._estops: deque[tuple[bool, SteadyNs]] = deque(maxlen=_QUEUED)
         self._estop: tuple[bool, SteadyNs | None] = (False, None)
-        self._publishers: Latest[int] = Latest()
-        self._count_publishers = count_publishers
+        self._graph: Latest[tuple[int, int]] = Latest()
+        self._output = output
         self._stamped: tuple[StampNs, FloatArray] | None = None
-        node.create_subscription(
-            JointState, "joint_states", self._on_joint_state, qos.JOINT_STATE_IN
-        )
-        # As bytes, which rclpy's types do not know of.
-        on_chunk: Any = self._on_chunk
-        node.create_subscription(
-            JointTrajectory, "policy/action_chunk", on_chunk, qos.COMMAND, raw=True
-        )
-        node.create_subscription(UInt64, "policy/heartbeat", self._on_heartbeat, qos.HEARTBEAT)
-        node.create_subscription(JointState, "operator/target", self._on_target, qos.COMMAND)
-        node.create_subscription(Bool, "estop", self._on_estop, qos.ESTOP)
+        self._problem = ""
+        self.guard = MessageGuard(node)
+        self._controller = ControllerTopics(node, self.guard, expected.controller, joint_names)
+        limit_s = expected.clock_skew_s
+        self._arm_clock = ClockSkew("joint_states", limit_s)
+        self._policy_clock = ClockSkew("policy/heartbeat", limit_s)
+        self._subscribe(node, expected.joint_state_rate_hz)
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         node.create_timer(_GRAPH_PERIOD_S, self._look_at_graph, clock=clock)
         self._look_at_graph()
+
+    def _subscribe(self, node: Node, joint_state_rate_hz: float) -> None:
+        guarded = self.guard.guarded
+        on_state = guarded("joint_states", joint_state_rate_hz, self._on_joint_state)
+        node.create_subscription(JointState, "joint_states", on_state, qos.JOINT_STATE_IN)
+        # As bytes, which rclpy's types do not know of.
+        on_chunk = guarded("policy/action_chunk", _CHUNKS_HZ, self._on_chunk)
+        node.create_subscription(
+            JointTrajectory, "policy/action_chunk", on_chunk, qos.COMMAND, raw=True
+        )
+        on_beat = guarded("policy/heartbeat", _HEARTBEATS_HZ, self._on_heartbeat)
+        node.create_subscription(UInt64, "policy/heartbeat", on_beat, qos.HEARTBEAT)
+        on_problem = guarded("policy/problem", _PROBLEMS_HZ, self._on_problem, thinned=False)
+        node.create_subscription(String, "policy/problem", on_problem, qos.PROBLEM)
+        on_target = guarded("operator/target", _TARGETS_HZ, self._on_target)
+        node.create_subscription(JointState, "operator/target", on_target, qos.COMMAND)
+        on_estop = guarded("estop", _ESTOPS_HZ, self._on_estop, thinned=False)
+        node.create_subscription(Bool, "estop", on_estop, qos.ESTOP)
 
     def take(self, requests: tuple[Request, ...]) -> Inputs:
         """Everything up to now; called by the loop, once per tick."""
@@ -100,10 +144,12 @@ class SupervisorInputs:
         pressed = self._estop[0] or any(value for value, _ in heard)
         if heard:
             self._estop = heard[-1]
-        if any(request.act.name == "ARM" for request in requests):
+        arming = any(request.act.name == "ARM" for request in requests)
+        if arming:
             # Graph events may be a period old; arming asks again.
             self._look_at_graph()
         chunks = _drain(self._chunks)
+        publishers, listeners = self._graph.get() or (0, 0)
         return Inputs(
             ros_offset_ns=self._ros_offset_ns(),
             measured=self._measured.get(),
@@ -113,9 +159,25 @@ class SupervisorInputs:
             pushes=tuple(c for c in chunks if isinstance(c, EffortTimeline)),
             estop=pressed,
             estop_received_ns=self._estop[1],
-            publishers=self._publishers.get() or 0,
+            publishers=publishers,
             requests=requests,
+            around=Surroundings(
+                policy_problem=self._problem,
+                references=self._controller.take(),
+                reference_ns=self._controller.heard_ns,
+                inactive=self._controller.inactive,
+                listeners=listeners,
+                flood=self.guard.flood(),
+                clock_skew=self._clocks_unfit() if arming else "",
+            ),
         )
+
+    def _clocks_unfit(self) -> str:
+        return self.clock_skew() or self._arm_clock.unknown()
+
+    def clock_skew(self) -> str:
+        """Whose clock is too far from this one, or ""."""
+        return self._arm_clock.problem() or self._policy_clock.problem()
 
     def _ros_offset_ns(self) -> int:
         """ROS clock minus steady clock, from the reading that took the shortest time."""
@@ -131,15 +193,15 @@ class SupervisorInputs:
         return best[1] if best is not None else 0
 
     def _look_at_graph(self) -> None:
-        self._publishers.put(self._count_publishers())
+        self._graph.put((self._output.publishers(), self._output.listeners()))
 
-    def _on_joint_state(self, message: JointState) -> None:
-        try:
-            position = by_name(self._names, list(message.name), message.position)
-            velocity = self._velocity(message, position)
-        except MessageError as error:
-            self._node.get_logger().warning(f"joint_states: {error}", throttle_duration_sec=5.0)
-            return
+    def _on_joint_state(self, message: JointState, info: Info) -> None:
+        del info
+        position = by_name(self._names, list(message.name), message.position)
+        velocity = self._velocity(message, position)
+        stamp_ns = stamp_from_msg(message.header.stamp)
+        if stamp_ns > 0:
+            self._arm_clock.add(ros_now(self._node) - stamp_ns)
         # A value that is not finite is no measurement: it ages as if nothing had come.
         if np.all(np.isfinite(position)) and np.all(np.isfinite(velocity)):
             self._measured.put(Measured(position, velocity, steady_now()))
@@ -154,27 +216,33 @@ class SupervisorInputs:
             return np.zeros_like(position)
         return (position - before[1]) / seconds(stamp_ns - before[0])
 
-    def _on_chunk(self, data: bytes, info: Mapping[str, int]) -> None:
+    def _on_chunk(self, data: bytes, info: Info) -> None:
         self.chunk_sent_ns = StampNs(info["source_timestamp"])
         try:
             self._chunks.append(self._read(data))
         except MessageError as error:
             self._chunks.append(BadChunk(str(error)))
 
-    def _on_heartbeat(self, message: UInt64) -> None:
+    def _on_heartbeat(self, message: UInt64, info: Info) -> None:
+        # Stamped by the middleware of the policy's host, with the clock that stamps its chunks.
+        received_ns, sent_ns = info["received_timestamp"], info["source_timestamp"]
+        if received_ns and sent_ns:
+            self._policy_clock.add(received_ns - sent_ns)
         self._heartbeat.put(Heartbeat(int(message.data), steady_now()))
 
-    def _on_target(self, message: JointState) -> None:
-        try:
-            position = by_name(self._names, list(message.name), message.position)
-        except MessageError as error:
-            self._node.get_logger().warning(f"operator/target: {error}", throttle_duration_sec=5.0)
-            return
+    def _on_problem(self, message: String, info: Info) -> None:
+        del info
+        self._problem = message.data
+
+    def _on_target(self, message: JointState, info: Info) -> None:
+        del info
+        position = by_name(self._names, list(message.name), message.position)
         if np.all(np.isfinite(position)):
             source = message.header.frame_id or "operator:unnamed"
             self._target.put(Target(position, source, steady_now()))
 
-    def _on_estop(self, message: Bool) -> None:
+    def _on_estop(self, message: Bool, info: Info) -> None:
+        del info
         self._estops.append((bool(message.data), steady_now()))
 
 

@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from std_msgs.msg import String
+from std_msgs.msg import String, UInt64
 
 from levine_policy_node.core.faults import Severity
 from levine_policy_node.core.modes import Mode
 from levine_policy_node.core.supervision import Decision, Occurrence
-from levine_policy_node.core.units import StampNs
+from levine_policy_node.core.units import StampNs, nanoseconds
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import stamp_to_msg
 from levine_policy_node.ros.messages import joint_state_to_msg
+
+_BEAT_NS = nanoseconds(0.05)
 
 _LEVELS = {
     Severity.NOTICE: DiagnosticStatus.OK,
@@ -37,7 +39,10 @@ class SupervisorOutputs:
         self._proposal = node.create_publisher(JointState, "supervisor/proposal", qos.TICKS)
         self._command = node.create_publisher(JointState, "supervisor/command", qos.TICKS)
         self._events = node.create_publisher(DiagnosticArray, "supervisor/events", qos.EVENTS)
+        self._heart = node.create_publisher(UInt64, "supervisor/heartbeat", qos.HEARTBEAT)
         self._said: Mode | None = None
+        self._ticks = 0
+        self._beat_ns: StampNs | None = None
 
     def say(self, decision: Decision, stamp_ns: StampNs) -> None:
         """Publish what one tick decided.
@@ -46,6 +51,7 @@ class SupervisorOutputs:
             decision: Of this tick.
             stamp_ns: Time of the tick on the ROS clock.
         """
+        self._beat(stamp_ns)
         if decision.command is not None:
             self._command.publish(
                 joint_state_to_msg(
@@ -70,6 +76,13 @@ class SupervisorOutputs:
             self._log(occurrence)
         if decision.occurrences:
             self._events.publish(self._event_message(decision, stamp_ns))
+
+    def _beat(self, stamp_ns: StampNs) -> None:
+        """Count the ticks on `supervisor/heartbeat`, at the rate the policy's side waits for."""
+        self._ticks += 1
+        if self._beat_ns is None or abs(stamp_ns - self._beat_ns) >= _BEAT_NS:
+            self._beat_ns = stamp_ns
+            self._heart.publish(UInt64(data=self._ticks))
 
     def _log(self, occurrence: Occurrence) -> None:
         if occurrence.name == "MODE":

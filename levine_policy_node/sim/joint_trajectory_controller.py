@@ -136,6 +136,11 @@ class JointTrajectoryController:
         self._commanded_ns = StampNs(0)
         self._running = RunningTrajectory(StampNs(0), [TrajectoryPoint(0, np.array(position))])
 
+    @property
+    def reference(self) -> JointPoint | None:
+        """What it commanded in its last cycle (`controller_state.reference`); None before it."""
+        return self._commanded
+
     def receive(self, command: TrajectoryCommand, now_ns: StampNs) -> str | None:
         """Take a trajectory from the topic; the next `update` follows it.
 

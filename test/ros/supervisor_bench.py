@@ -143,7 +143,11 @@ class Bench:
             params_file=PARAMETERS,
             # This process plays the arm next to everything else; only tests that mean it make
             # it late.
-            parameters={"robot": self.robot, "joint_state_timeout_s": 0.4},
+            parameters={
+                "robot": self.robot,
+                "joint_state_timeout_s": 0.4,
+                "reference_timeout_s": 0.4,
+            },
         )
         self.until("DISARMED")
         heard = ("joint_states", "policy/action_chunk", "policy/heartbeat", "estop")

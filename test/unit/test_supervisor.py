@@ -28,6 +28,7 @@ from levine_policy_node.core.supervision import (
     Target,
 )
 from levine_policy_node.core.supervisor import step
+from levine_policy_node.core.surroundings import NOTHING_HEARD, Surroundings
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import StampNs, SteadyNs, nanoseconds, seconds
 
@@ -93,6 +94,7 @@ class Rig:
     times: list[int] = field(default_factory=list)
     position: np.ndarray = field(default_factory=START.copy)
     creep: float = 0.0
+    around: Surroundings = NOTHING_HEARD
 
     def prepared(self, chunk: Timeline[StampNs]) -> Chunk:
         """The chunk as another thread would have prepared it since the last tick."""
@@ -135,6 +137,7 @@ class Rig:
                 estop=self.estop,
                 publishers=self.publishers,
                 requests=tuple(Request(act, i) for i, act in enumerate(acts)),
+                around=self.around,
             ),
             self.options,
         )

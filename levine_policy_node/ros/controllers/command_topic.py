@@ -23,6 +23,10 @@ class CommandTopic:
         self._publisher: Any = node.create_publisher(kind, topic, qos.COMMAND)
         self.topic: str = self._publisher.topic_name
 
+    def listeners(self) -> int:
+        """How many subscriptions hear it."""
+        return int(self._publisher.get_subscription_count())
+
     def publishers(self) -> int:
         """How many publishers the topic has, this one included."""
         return self._node.count_publishers(self.topic)
