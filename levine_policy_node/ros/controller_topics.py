@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
@@ -67,7 +67,8 @@ class ControllerTopics:
 
     def _on_reference(self, message: JointState, info: Info) -> None:
         del info
-        self._note(message.header.stamp, message.name, message.position)
+        names = cast("Sequence[str]", message.name)
+        self._note(message.header.stamp, names, message.position)
 
     def _on_state(self, message: Any, info: Info) -> None:
         del info
