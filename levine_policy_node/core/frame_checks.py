@@ -19,7 +19,7 @@ POOR_FRAMES = 3
 """So many frames in a row without a picture are a fault; one may be a flash."""
 
 _ROW_STRIDE = 16
-_COLUMN_STRIDE = 4
+_COLUMN_STRIDE = 8
 
 
 @dataclass(frozen=True, slots=True)
