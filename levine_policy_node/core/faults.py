@@ -64,6 +64,8 @@ class Fault(Enum):
     COMMANDS_REFUSED = "the controller does not take what it is sent"
     CONTROLLER_LOST = "the controller is gone"
     MESSAGE_FLOOD = "a topic is flooded"
+    JOINT_STATES_FROZEN = "joint states stand still while the arm is moved"
+    ENABLE_LOST = "the cell does not permit motion"
 
 
 _ALL = frozenset(Mode)
@@ -106,6 +108,8 @@ RESPONSES: Mapping[Fault, Response] = {
     Fault.COMMANDS_REFUSED: Response(Severity.FAULT, Clears.ON_RESET),
     Fault.CONTROLLER_LOST: Response(Severity.FAULT, Clears.ON_RESET),
     Fault.MESSAGE_FLOOD: Response(Severity.PSTOP, Clears.ON_RESET),
+    Fault.JOINT_STATES_FROZEN: Response(Severity.PSTOP, Clears.ON_RESET),
+    Fault.ENABLE_LOST: Response(Severity.PSTOP, Clears.ON_RESET),
 }
 
 

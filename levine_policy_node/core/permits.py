@@ -15,6 +15,7 @@ from levine_policy_node.core.supervision import Inputs, SupervisorOptions, Super
 from levine_policy_node.core.units import SteadyNs, nanoseconds
 from levine_policy_node.core.watchdogs import (
     causes_seen,
+    enable_missing,
     foreign_publisher,
     joint_states_late,
     policy_lost,
@@ -26,7 +27,9 @@ from levine_policy_node.core.watchdogs import (
 # Without the joint states nobody knows whether the arm stands.
 _ALWAYS = frozenset({Fault.ESTOP_PRESSED, Fault.ESTOP_SILENT, Fault.JOINT_STATES_LOST})
 # These are judged by what a reset gives up: the held command, the held clock, the count.
-_GIVEN_UP = frozenset({Fault.TRACKING, Fault.CLOCK_STEPPED, Fault.BAD_CHUNKS})
+_GIVEN_UP = frozenset(
+    {Fault.TRACKING, Fault.CLOCK_STEPPED, Fault.BAD_CHUNKS, Fault.JOINT_STATES_FROZEN}
+)
 
 Permit = Callable[[SupervisorState, SteadyNs, Inputs, SupervisorOptions], str]
 
@@ -50,6 +53,7 @@ def may_arm(
     return (
         foreign_publisher(inputs)
         or controller_lost(now_ns, inputs, options)
+        or enable_missing(now_ns, inputs, options)
         or around.flood
         or around.clock_skew
     )

@@ -54,10 +54,12 @@ class SupervisorOptions:
         tracking_tolerance: Largest distance of the arm from what it was told.
         tracking_timeout_s: How long the arm may be farther away.
         tracking_delay_s: How far back the arm may lag.
+        frozen_motion: Joint states that stay the same while a joint is told to go so far.
         rest_velocity: Measured speed below which the arm stands [rad/s].
         stop_timeout_s: A stop that takes longer is a fault.
         clock_tolerance_s: Step of the ROS clock that stops the arm.
         estop_heartbeat_s: Silence of `estop` that latches ESTOP; 0 does not watch it.
+        enable_timeout_s: Silence of `enable` that stops the arm; 0 minds only what it says.
         resume_distance: The commanded position is taken up again when arming if the arm is
             within this of it; else the measured position is.
         efforts: Of an arm that takes efforts; None for one that takes positions.
@@ -87,6 +89,8 @@ class SupervisorOptions:
     stop_timeout_s: float = 3.0
     clock_tolerance_s: float = 0.05
     estop_heartbeat_s: float = 0.0
+    enable_timeout_s: float = 0.0
+    frozen_motion: float = 0.05
     resume_distance: float = 0.03
     efforts: EffortOptions | None = None
     controller: ControllerOptions = STOCK_CONTROLLER
@@ -232,6 +236,8 @@ class Watch:
         bad_chunks: Unusable chunks in a row.
         starving_ns: Since when the plan has been over in POLICY, None if it is not.
         controller: What the controller said it commands, compared with what it was sent.
+        seen: Newest measured positions, (J,).
+        seen_ns: When they were first seen.
     """
 
     count: int = -1
@@ -240,6 +246,8 @@ class Watch:
     bad_chunks: int = 0
     starving_ns: SteadyNs | None = None
     controller: ControllerMemory = NO_VERDICTS
+    seen: FloatArray | None = None
+    seen_ns: SteadyNs = _BOOT
 
 
 @dataclass(frozen=True, slots=True)

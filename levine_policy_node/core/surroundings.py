@@ -35,6 +35,9 @@ class Surroundings:
         listeners: Subscriptions to the controller's command topic.
         flood: Which topic carries too many messages.
         clock_skew: Whose clock is too far from this one.
+        enable: Whether the cell permits motion, and has since the last tick; None if it has not
+            said.
+        enable_ns: When it said so last.
     """
 
     policy_problem: str = ""
@@ -44,6 +47,8 @@ class Surroundings:
     listeners: int = 1
     flood: str = ""
     clock_skew: str = ""
+    enable: bool | None = None
+    enable_ns: SteadyNs | None = None
 
 
 NOTHING_HEARD = Surroundings()

@@ -21,7 +21,7 @@ from levine_policy_node.core.supervision import (
     SupervisorState,
     Watch,
 )
-from levine_policy_node.core.units import SteadyNs, nanoseconds, seconds
+from levine_policy_node.core.units import FloatArray, SteadyNs, nanoseconds, seconds
 
 
 def watched(
@@ -31,6 +31,9 @@ def watched(
     watch, heartbeat = state.watch, inputs.heartbeat
     if heartbeat is not None and heartbeat.count != watch.count:
         watch = replace(watch, count=heartbeat.count, advanced_ns=heartbeat.received_ns)
+    measured = inputs.measured
+    if measured is not None and not _same(measured.position, watch.seen):
+        watch = replace(watch, seen=measured.position, seen_ns=measured.received_ns)
     off = bool(tracking_error(state, now_ns, inputs, options))
     since = (watch.tracking_since_ns or now_ns) if off else None
     starving = (
@@ -63,6 +66,8 @@ def causes_seen(
         Fault.STOP_OVERDUE: _stop_overdue(state, now_ns, options),
         Fault.OBSERVATION_BAD: inputs.around.policy_problem,
         Fault.MESSAGE_FLOOD: inputs.around.flood,
+        Fault.JOINT_STATES_FROZEN: joint_states_frozen(state, now_ns, options),
+        Fault.ENABLE_LOST: enable_missing(now_ns, inputs, options),
         **controller_faults(state.watch.controller, now_ns, inputs, options),
         **inputs.seen,
     }
@@ -145,6 +150,42 @@ def tracking_error(
     )
 
 
+def joint_states_frozen(
+    state: SupervisorState, now_ns: SteadyNs, options: SupervisorOptions
+) -> str:
+    """Say how far the arm was led while every joint was measured bit for bit the same, else "".
+
+    What was commanded within the lag that is allowed does not count.
+    """
+    watch, until_ns = state.watch, int(now_ns) - nanoseconds(options.tracking_delay_s)
+    if watch.seen is None or options.efforts is not None:
+        return ""
+    led = [position for time_ns, position in state.ticks if watch.seen_ns <= time_ns <= until_ns]
+    if not led:
+        return ""
+    motion = np.where(options.exempt, 0.0, np.ptp(np.stack(led), axis=0))
+    worst = int(np.argmax(motion))
+    if motion[worst] <= options.frozen_motion:
+        return ""
+    return (
+        f"joint_states have been the same for {seconds(now_ns - watch.seen_ns):.2f} s, while "
+        f"{options.limits.names[worst]} was led {motion[worst]:.3f} on "
+        f"(limit {options.frozen_motion:g})"
+    )
+
+
+def enable_missing(now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions) -> str:
+    """Say that the cell or the robot itself does not permit motion, else return ""."""
+    around = inputs.around
+    if around.enable is False:
+        return "enable is false"
+    if options.enable_timeout_s <= 0.0:
+        return ""
+    if around.enable_ns is None:
+        return "nothing on enable"
+    return _late("enable", now_ns, around.enable_ns, options.enable_timeout_s)
+
+
 def standing(
     state: SupervisorState, now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions
 ) -> bool:
@@ -155,6 +196,10 @@ def standing(
         return True
     speed = np.where(options.exempt, 0.0, np.abs(inputs.measured.velocity))
     return bool(np.max(speed) <= options.rest_velocity)
+
+
+def _same(now: FloatArray, before: FloatArray | None) -> bool:
+    return before is not None and bool(np.array_equal(now, before))
 
 
 def _late(topic: str, now_ns: SteadyNs, received_ns: SteadyNs, timeout_s: float) -> str:

@@ -41,6 +41,7 @@ class SafetySupervisorParameters:
     rest_velocity: float = parameter("Speed of an arm at rest [rad/s]", low=0.001, high=1.0)
     stop_timeout_s: float = parameter("Longest stop [s]", low=0.5, high=10.0)
     estop_heartbeat_s: float = parameter("Silence of estop; 0: off [s]", low=0.0, high=10.0)
+    enable_timeout_s: float = parameter("Silence of enable; 0: off [s]", low=0.0, high=10.0)
     reference_timeout_s: float = parameter("Silence of the controller [s]", low=0.02, high=1.0)
     reference_tolerance: float = parameter(
         "Distance of what the controller commands from what it was sent [rad]", low=1e-4, high=1.0

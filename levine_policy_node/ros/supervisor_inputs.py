@@ -106,6 +106,8 @@ class SupervisorInputs:
         self._chunks: deque[Chunk | EffortTimeline[StampNs]] = deque(maxlen=_QUEUED)
         self._estops: deque[tuple[bool, SteadyNs]] = deque(maxlen=_QUEUED)
         self._estop: tuple[bool, SteadyNs | None] = (False, None)
+        self._enables: deque[tuple[bool, SteadyNs]] = deque(maxlen=_QUEUED)
+        self._enable: tuple[bool | None, SteadyNs | None] = (None, None)
         self._graph: Latest[tuple[int, int]] = Latest()
         self._output = output
         self._stamped: tuple[StampNs, FloatArray] | None = None
@@ -137,6 +139,8 @@ class SupervisorInputs:
         node.create_subscription(JointState, "operator/target", on_target, qos.COMMAND)
         on_estop = guarded("estop", _ESTOPS_HZ, self._on_estop, thinned=False)
         node.create_subscription(Bool, "estop", on_estop, qos.ESTOP)
+        on_enable = guarded("enable", _ESTOPS_HZ, self._on_enable, thinned=False)
+        node.create_subscription(Bool, "enable", on_enable, qos.ESTOP)
 
     def take(self, requests: tuple[Request, ...]) -> Inputs:
         """Everything up to now; called by the loop, once per tick."""
@@ -144,6 +148,11 @@ class SupervisorInputs:
         pressed = self._estop[0] or any(value for value, _ in heard)
         if heard:
             self._estop = heard[-1]
+        allowed = _drain(self._enables)
+        # One that said no since the last tick has, whatever it says now.
+        refused = any(not value for value, _ in allowed)
+        if allowed:
+            self._enable = allowed[-1]
         arming = any(request.act.name == "ARM" for request in requests)
         if arming:
             # Graph events may be a period old; arming asks again.
@@ -168,6 +177,8 @@ class SupervisorInputs:
                 inactive=self._controller.inactive,
                 listeners=listeners,
                 flood=self.guard.flood(),
+                enable=False if refused else self._enable[0],
+                enable_ns=self._enable[1],
                 clock_skew=self._clocks_unfit() if arming else "",
             ),
         )
@@ -244,6 +255,10 @@ class SupervisorInputs:
     def _on_estop(self, message: Bool, info: Info) -> None:
         del info
         self._estops.append((bool(message.data), steady_now()))
+
+    def _on_enable(self, message: Bool, info: Info) -> None:
+        del info
+        self._enables.append((bool(message.data), steady_now()))
 
 
 def _drain(values: deque[T]) -> list[T]:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_supervisor import MS, START, Rig
+from test_supervisor import MS, OPTIONS, START, Rig
 
 from levine_policy_node.core.faults import Fault
 from levine_policy_node.core.modes import Event, Mode
+from levine_policy_node.core.supervision import Measured
 from levine_policy_node.core.surroundings import Reference, Surroundings
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import SteadyNs
@@ -166,6 +167,7 @@ def test_a_controller_that_never_spoke_is_not_watched():
         (Surroundings(listeners=0), "CONTROLLER_LOST", Mode.FAULT),
         (Surroundings(flood="joint_states: more than 1500 Hz"), "MESSAGE_FLOOD", Mode.PSTOP),
         (Surroundings(policy_problem="camera a: dark"), "OBSERVATION_BAD", Mode.PAUSED),
+        (Surroundings(enable=False), "ENABLE_LOST", Mode.PSTOP),
     ],
 )
 def test_what_is_wrong_around_stops_with_the_tick_that_hears_it(around, fault, ends):
@@ -189,6 +191,7 @@ def test_what_is_wrong_around_stops_with_the_tick_that_hears_it(around, fault, e
     [
         Surroundings(inactive="arm_controller is inactive"),
         Surroundings(listeners=0),
+        Surroundings(enable=False),
         Surroundings(flood="estop: more than 300 Hz"),
         Surroundings(clock_skew="the clock that stamps joint_states is 80 ms behind"),
     ],
@@ -200,6 +203,31 @@ def test_what_is_wrong_around_refuses_to_arm(around):
     assert not refused.accepted
     rig.around = Surroundings()
     assert rig.ask(Event.ARM).accepted
+
+
+def test_an_enable_that_is_wanted_must_keep_coming():
+    rig = Rig(options=replace(OPTIONS, enable_timeout_s=0.1))
+    rig.run(0.1)
+    assert "nothing on enable" in rig.ask(Event.ARM).message
+    rig.around = Surroundings(enable=True, enable_ns=SteadyNs(rig.now_ns + 10 * MS))
+    assert rig.ask(Event.ARM).accepted
+    assert rig.until(Mode.PSTOP) <= 120
+    assert faults(rig) == {"ENABLE_LOST"}
+
+
+def test_joint_states_that_stand_still_while_the_arm_is_moved_stop_it():
+    rig = Rig().moving()
+    still = rig.measured.position
+    rig.arm_seen = False
+
+    def stops() -> bool:
+        rig.measured = Measured(still, np.zeros(3), SteadyNs(rig.now_ns + 8 * MS))
+        return rig.tick().mode.mode is Mode.STOPPING
+
+    assert any(stops() for _ in range(45))
+    assert faults(rig) == {"JOINT_STATES_FROZEN"}
+    rig.arm_seen = True
+    rig.until(Mode.PSTOP)
 
 
 def test_clocks_that_drift_apart_do_not_stop_a_moving_arm():
