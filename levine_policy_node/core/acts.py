@@ -8,11 +8,44 @@ from dataclasses import replace
 from levine_policy_node.core.faults import cleared
 from levine_policy_node.core.modes import Event, Mode
 from levine_policy_node.core.motions import HOME_SOURCE, armed_position, going_to, lead_time
+from levine_policy_node.core.permits import PERMITS, hindrance
 from levine_policy_node.core.plan import Plan
 from levine_policy_node.core.reference import Prepared, Rejected, follow, to_steady
 from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs
+
+
+def permitted(
+    act: Event,
+    wanted: Mode,
+    state: SupervisorState,
+    now_ns: SteadyNs,
+    inputs: Inputs,
+    options: SupervisorOptions,
+) -> SupervisorState | Rejected:
+    """Make the state ready for the mode that `act` leads to, or say why the act is refused.
+
+    An act towards less motion has no permit and is never refused. Any other is, if a cause is
+    there that would stop the arm at once in the mode it leads to.
+
+    Args:
+        act: An operator's act that the mode table allows.
+        wanted: The mode it leads to.
+        state: Present state.
+        now_ns: Present time.
+        inputs: Of this tick.
+        options: Of the supervisor.
+    """
+    permit = PERMITS.get(act)
+    if permit is None:
+        return state
+    reason = permit(state, now_ns, inputs, options)
+    ready = Rejected(reason) if reason else prepare(act, state, now_ns, inputs, options)
+    if isinstance(ready, Rejected):
+        return ready
+    reason = hindrance(ready, wanted, now_ns, inputs, options)
+    return Rejected(reason) if reason else ready
 
 
 def prepare(
@@ -25,7 +58,7 @@ def prepare(
     """Make the state ready for the mode that `act` leads to.
 
     Args:
-        act: An operator's act that the mode table and its permit allow.
+        act: An operator's act that has a permit, which allows it.
         state: Present state.
         now_ns: Present time.
         inputs: Of this tick.

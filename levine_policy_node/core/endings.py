@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from levine_policy_node.core.faults import RESPONSES, Clears
+from levine_policy_node.core.faults import RESPONSES, Clears, Fault
 from levine_policy_node.core.modes import Event, Mode, ModeState
 from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState
 from levine_policy_node.core.units import SteadyNs, seconds
@@ -36,6 +36,8 @@ def ending(
     still = standing(state, now_ns, inputs, options)
     if mode is Mode.STOPPING and still:
         return Event.STANDSTILL, "the arm stands"
+    if mode is Mode.STOPPING and Fault.STOP_OVERDUE in state.faults and _played(state, now_ns):
+        return Event.OVERDUE, "braking is over and the arm still moves"
     if mode is Mode.HUMAN and state.homing and still:
         return Event.FINISHED, "home is reached"
     if mode is Mode.PAUSED and policy_lost(now_ns, inputs, options):
@@ -44,6 +46,11 @@ def ending(
         if silent_s > options.abandon_s:
             return Event.ABANDONED, f"no policy for {silent_s:.1f} s in PAUSED"
     return None
+
+
+def _played(state: SupervisorState, now_ns: SteadyNs) -> bool:
+    """Whether the commanded motion is over: there is nothing left to tell the arm."""
+    return state.plan is None or now_ns >= state.plan.end_ns
 
 
 def ran_out(state: SupervisorState, now_ns: SteadyNs) -> bool:

@@ -5,7 +5,7 @@ Rules:
   * Everything that changes the mode is in this file, and it is data.
   * Motion happens in POLICY, HUMAN and STOPPING only. It ends through STOPPING or in a latch.
   * STOPPING has a target; the target only ever becomes more severe, and nothing but standstill
-    leaves it (ESTOP and an overdue stop excepted, which are worse).
+    leaves it (an emergency stop and an overdue stop excepted, which are worse).
   * PSTOP, FAULT and ESTOP latch: only RESET leaves them, towards DISARMED.
   * From boot or a latch to motion take two deliberate acts, ARM and then another.
   * An event a mode has no row for changes nothing. For an operator's act that is a refusal.
@@ -43,6 +43,7 @@ class Event(Enum):
     STANDSTILL = "the arm stands"
     FINISHED = "the motion is finished"
     ABANDONED = "no policy for too long"
+    OVERDUE = "the stop takes too long"
     # The operator, through services.
     ARM = "arm"
     DISARM = "disarm"
@@ -155,6 +156,7 @@ TRANSITIONS: Mapping[tuple[Mode, Event], ModeState] = {
             Event.DEMAND_ESTOP: _to(Mode.ESTOP),
         }.items()
     },
+    (Mode.STOPPING, Event.OVERDUE): _to(Mode.FAULT),
     (Mode.PSTOP, Event.STOP): _to(Mode.PSTOP),
     (Mode.PSTOP, Event.RESET): _to(Mode.DISARMED),
     (Mode.PSTOP, Event.DEMAND_FAULT): _to(Mode.FAULT),

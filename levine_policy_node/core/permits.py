@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 
 from levine_policy_node.core.controller_watch import controller_lost
 from levine_policy_node.core.faults import RESPONSES, Clears, Fault, Severity
-from levine_policy_node.core.modes import Event
+from levine_policy_node.core.modes import Event, Mode
 from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState
 from levine_policy_node.core.units import SteadyNs, nanoseconds
 from levine_policy_node.core.watchdogs import (
     causes_seen,
+    counting,
     enable_missing,
     foreign_publisher,
     joint_states_late,
@@ -98,7 +99,9 @@ def may_hand_back(
 def may_reset(
     state: SupervisorState, now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions
 ) -> str:
-    """Every cause is gone and the arm stands."""
+    """The latch was there before the act, every cause is gone, and the arm stands."""
+    if state.since_ns == now_ns:
+        return "it was latched just now; look at it first"
     latched = [f for f in state.faults if RESPONSES[f].clears is Clears.NEVER]
     if latched:
         return f"{latched[0].value}: restart the supervisor"
@@ -117,6 +120,18 @@ def may_home(
     """Nothing beyond the mode: the arm is armed and stands."""
     del state, now_ns, inputs, options
     return ""
+
+
+def hindrance(
+    ready: SupervisorState,
+    wanted: Mode,
+    now_ns: SteadyNs,
+    inputs: Inputs,
+    options: SupervisorOptions,
+) -> str:
+    """The cause that would stop the mode an act leads to at once, or ""."""
+    present = counting(causes_seen(ready, now_ns, inputs, options), wanted)
+    return next((f"{fault.value}: {text}" for fault, text in present.items()), "")
 
 
 PERMITS: Mapping[Event, Permit] = {

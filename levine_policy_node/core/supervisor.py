@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from levine_policy_node.core.acts import follow_chunk, gone_to, prepare
+from levine_policy_node.core.acts import follow_chunk, gone_to, permitted
 from levine_policy_node.core.emission import (
     Emission,
     emission,
@@ -33,7 +33,6 @@ from levine_policy_node.core.modes import (
     refusal,
 )
 from levine_policy_node.core.motions import Overrun, after_late_tick, after_overrun, stopped
-from levine_policy_node.core.permits import PERMITS
 from levine_policy_node.core.reference import Prepared, Rejected, to_steady
 from levine_policy_node.core.supervision import (
     BadChunk,
@@ -184,19 +183,14 @@ class _Tick:
     def answer(self, request: Request) -> Reply:
         """Carry out one act, or say why not."""
         act = request.act
-        if next_mode(self.state.mode, act) is None:
+        wanted = next_mode(self.state.mode, act)
+        if wanted is None:
             return Reply(request.number, accepted=False, message=refusal(self.state.mode, act))
-        permit = PERMITS.get(act)
-        reason = permit(self.state, self.now_ns, self.inputs, self.options) if permit else ""
-        if not reason:
-            ready = prepare(act, self.state, self.now_ns, self.inputs, self.options)
-            if isinstance(ready, Rejected):
-                reason = ready.reason
-            else:
-                self.state = ready
-        if reason:
-            text = f"{act.value} refused: {reason}"
+        ready = permitted(act, wanted.mode, self.state, self.now_ns, self.inputs, self.options)
+        if isinstance(ready, Rejected):
+            text = f"{act.value} refused: {ready.reason}"
             return Reply(request.number, accepted=False, message=text)
+        self.state = ready
         self._apply(act, f"operator: {act.value}")
         return Reply(request.number, accepted=True, message=str(self.state.mode))
 
@@ -241,6 +235,9 @@ class _Tick:
         plan = self.state.plan
         if old.mode in ACTIVE and new.mode not in ACTIVE and plan is not None:
             self.state = replace(self.state, plan=stopped(plan, self.now_ns, self.options))
+        if old.mode is Mode.DISARMED and event is Event.STOP:
+            # Nothing was held, and the arm may be anywhere by now, so there is nothing to hold.
+            self.state = replace(self.state, plan=None)
         if new.mode not in ACTIVE:
             self.state = replace(self.state, homing=False, target=None)
 

@@ -651,6 +651,37 @@ def test_arming_takes_up_the_held_position_if_the_arm_only_hangs_below_it():
     assert np.allclose(rig.decisions[-1].command.position, held + rig.disturbance)
 
 
+def test_a_stop_while_disarmed_latches_and_holds_nothing():
+    rig = Rig().moving()
+    rig.ask(Event.DISARM)
+    rig.until(Mode.DISARMED)
+    # Nothing is commanded now, and somebody moves the arm by hand.
+    rig.disturbance = np.array([0.4, 0.0, 0.0])
+    rig.run(0.1)
+    assert rig.ask(Event.STOP).accepted
+    rig.run(0.1)
+    assert rig.mode is Mode.PSTOP
+    assert all(d.command is None and d.window is None for d in rig.decisions[-20:])
+    assert rig.ask(Event.RESET).accepted
+    assert_good(rig)
+
+
+def test_engaging_is_refused_while_a_cause_is_there_that_would_stop_the_arm_at_once():
+    rig = Rig()
+    rig.run(0.1)
+    assert rig.ask(Event.ARM).accepted
+    rig.chunks = False
+    rig.bad = [BadChunk("positions are not finite"), BadChunk("joints missing")]
+    rig.tick()
+    reply = rig.ask(Event.ENGAGE)
+    assert not reply.accepted
+    assert "2 unusable chunks in a row" in reply.message
+    rig.chunks = True
+    rig.run(0.1)
+    assert rig.ask(Event.ENGAGE).accepted
+    assert_good(rig)
+
+
 def test_home_goes_there_and_pauses():
     rig = Rig()
     rig.run(0.1)
@@ -727,9 +758,14 @@ def test_a_stop_that_never_ends_is_a_fault():
     rig.ask(Event.PAUSE)
     rig.run(1.0)
     assert Fault.STOP_OVERDUE in rig.state.faults
-    assert str(rig.state.mode) == "STOPPING(FAULT)"
+    assert rig.mode is Mode.FAULT
+    rig.run(0.1)
+    assert rig.decisions[-1].command is None
+    assert not rig.ask(Event.RESET).accepted
     rig.creep = 0.0
-    rig.until(Mode.FAULT)
+    rig.tick()
+    assert rig.ask(Event.RESET).accepted
+    assert_good(rig)
 
 
 def test_single_positions_for_a_forward_command_controller():
