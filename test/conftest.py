@@ -12,6 +12,8 @@ from hypothesis import settings
 
 # How long an example takes says something about the machine, not about the code.
 settings.register_profile("levine", deadline=None)
+# For tests that do not set their own number: --hypothesis-profile=campaign --timeout=0.
+settings.register_profile("campaign", deadline=None, max_examples=50_000)
 settings.load_profile("levine")
 
 # What tests keep for the next start does not outlive them, nor come from an earlier one. Compiled

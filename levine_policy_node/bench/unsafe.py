@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does the supervisor ever send anything unsafe? Random streams, and an oracle of its own.
+
+Every robot file is used, both with windows (joint_trajectory_controller) and with single positions
+(forward_command_controller): what the supervisor may send does not depend on what the robot in the
+file has.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from levine_policy_node.bench.unsafe_disturbances import DISTURBANCES
+from levine_policy_node.bench.unsafe_oracle import (
+    BEYOND,
+    Bounds,
+    Motion,
+    Verdict,
+    judge_commands,
+    judge_seam,
+    judge_windows,
+)
+from levine_policy_node.bench.unsafe_streams import SEQUENCES, TICKS, Life, Sent, moving
+from levine_policy_node.core.modes import COMMANDING
+from levine_policy_node.core.supervision import SupervisorOptions
+from levine_policy_node.core.timeline import Timeline
+from levine_policy_node.core.units import SteadyNs, nanoseconds
+from levine_policy_node.robot import Robot, load_robot, robots_directory
+
+_HISTORY = 3
+_STOOD_TICKS = 3.5
+_LATE_TICKS = 1.5
+_NEWS_S = 10.0
+
+
+@dataclass
+class Campaign:
+    """What a campaign has judged so far.
+
+    Attributes:
+        sequences: Sequences that were run.
+        ticks: Ticks of them.
+        moving: Ticks in which a policy or a person moved the arm.
+        tripped: Times the last gate refused what the shaper had made; nothing was sent then.
+        verdicts: By robot.
+        seconds: Processor time it took [s].
+    """
+
+    sequences: int = 0
+    ticks: int = 0
+    moving: int = 0
+    tripped: int = 0
+    verdicts: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
+    seconds: float = 0.0
+
+    @property
+    def whole(self) -> Verdict:
+        """All robots together."""
+        whole = Verdict()
+        for verdict in self.verdicts.values():
+            whole.merge(verdict)
+        return whole
+
+    def results(self) -> dict[str, Any]:
+        """Figures for JSON."""
+        return {
+            "sequences": self.sequences,
+            "ticks": self.ticks,
+            "ticks_moving": self.moving,
+            "gate_trips": self.tripped,
+            **_figures(self.whole),
+            "allowed_beyond_limit": BEYOND,
+            "sequences_per_s": round(self.sequences / self.seconds, 1) if self.seconds else 0.0,
+            "robots": {name: _figures(verdict) for name, verdict in self.verdicts.items()},
+        }
+
+
+def _figures(verdict: Verdict) -> dict[str, Any]:
+    worst = {k: (None if np.isinf(v) and v < 0 else v) for k, v in verdict.worst.items()}
+    return {
+        "commands": verdict.commands,
+        "windows": verdict.windows,
+        "unsafe": verdict.unsafe,
+        "worst_excess": worst,
+        "first": verdict.first,
+    }
+
+
+def run_campaign(
+    sequences: int,
+    seed: int,
+    first: int = 0,
+    on_news: Callable[[str], object] = lambda _: None,
+) -> Campaign:
+    """Run sequences number `first` to `first + sequences`, rounded up to whole lives.
+
+    Which sequence does what depends on `seed` and its number only, so a campaign may be split over
+    processes and machines, and any life of it run again.
+
+    Args:
+        sequences: How many.
+        seed: Of all of them.
+        first: Number of the first; rounded down to a whole life.
+        on_news: Told every few seconds how far it is.
+    """
+    robots = [load_robot(path.stem) for path in sorted(robots_directory().glob("*.yaml"))]
+    campaign = Campaign()
+    began_s, told_s = time.process_time(), time.monotonic()
+    begin = first // SEQUENCES
+    for number in range(begin, begin + -(-sequences // SEQUENCES)):
+        robot = robots[number % len(robots)]
+        _run_life(campaign, robot, seed, number, windows=number // len(robots) % 2 == 0)
+        campaign.seconds = time.process_time() - began_s
+        if time.monotonic() - told_s > _NEWS_S:
+            told_s = time.monotonic()
+            on_news(f"{campaign.sequences} sequences, unsafe {campaign.whole.unsafe}")
+    return campaign
+
+
+def options_of(robot: Robot, *, windows: bool) -> SupervisorOptions:
+    """How the supervisor of this robot is set up, with the parameters of its defaults."""
+    return SupervisorOptions(
+        limits=robot.limits(),
+        home=robot.home_position(),
+        exempt=~robot.arm_joints(),
+        sends_windows=windows,
+    )
+
+
+def _run_life(campaign: Campaign, robot: Robot, seed: int, number: int, *, windows: bool) -> None:
+    options = options_of(robot, windows=windows)
+    life = Life(options, np.random.default_rng([seed, number]))
+    sent: list[Sent] = []
+    # What is too large for the arithmetic is told by the result, not by a warning.
+    with np.errstate(all="ignore"):
+        for _ in range(SEQUENCES):
+            disturb = DISTURBANCES[int(life.rng.integers(len(DISTURBANCES)))]
+            sent.extend(life.sequence(disturb))
+    what = f"{robot.name}, {'windows' if windows else 'positions'}, life {number} of seed {seed}"
+    judged = judge(sent, options, what)
+    campaign.sequences += SEQUENCES
+    campaign.ticks += SEQUENCES * TICKS
+    campaign.moving += moving(sent)
+    campaign.tripped += sum(
+        o.name == "GATE_TRIPPED" for one in sent for o in one.decision.occurrences
+    )
+    campaign.verdicts.setdefault(robot.name, Verdict()).merge(judged)
+
+
+def judge(sent: list[Sent], options: SupervisorOptions, what: str) -> Verdict:
+    """Judge everything that one supervisor sent, in order."""
+    limits = options.limits
+    bounds = Bounds(limits.lower, limits.upper, limits.velocity, limits.acceleration, limits.jerk)
+    verdict = Verdict()
+    windows: list[Motion] = []
+    before: Motion | None = None
+    for one in sent:
+        if one.decision.window is not None:
+            motion = as_sent(one.decision.window)
+            if before is not None:
+                lead_ns = nanoseconds(options.lead_s)
+                times = [one.now_ns, one.now_ns + lead_ns // 2, one.now_ns + lead_ns]
+                judge_seam(before, motion, times, verdict, what)
+            windows.append(motion)
+            before = motion
+        elif one.decision.mode.mode not in COMMANDING:
+            before = None
+    if windows:
+        judge_windows(windows, bounds, verdict, what)
+    for times, positions in _runs(sent, options):
+        judge_commands(times, positions, bounds, verdict, what)
+    return verdict
+
+
+def as_sent(window: Timeline[SteadyNs]) -> Motion:
+    """What the message of a window says: times in whole nanoseconds."""
+    knots_ns = np.rint(window.times_s * 1e9).astype(np.int64)
+    return Motion(
+        int(window.start_ns), knots_ns, window.positions, window.velocities, window.accelerations
+    )
+
+
+def _runs(
+    sent: list[Sent], options: SupervisorOptions
+) -> list[tuple[list[int], list[np.ndarray]]]:
+    """Commands that follow each other, with when the arm is told each.
+
+    A controller of windows is told of a late command by the window it has. One of single positions
+    holds the last of them meanwhile: to it a late command comes one tick after the one before, and
+    after some ticks of nothing the arm stands.
+    """
+    tick_ns = nanoseconds(options.tick_s)
+    runs: list[tuple[list[int], list[np.ndarray]]] = []
+    running, last_ns = False, 0
+    for one in sent:
+        if one.decision.command is None:
+            running = False
+            continue
+        position, gap_ns = one.decision.command.position, one.now_ns - last_ns
+        if not options.sends_windows and running and gap_ns > _LATE_TICKS * tick_ns:
+            if gap_ns > _STOOD_TICKS * tick_ns:
+                held = runs[-1][1][-1]
+                runs.append(([-k * tick_ns for k in (3, 2, 1)], [held] * _HISTORY))
+            gap_ns = tick_ns
+        if not running:
+            runs.append(([], []))
+        times, positions = runs[-1]
+        times.append((times[-1] if times else 0) + (gap_ns if running else 0))
+        positions.append(position)
+        running, last_ns = True, one.now_ns
+    return runs

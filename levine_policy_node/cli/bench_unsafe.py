@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`levine bench unsafe`: random commands and acts, and a judge of everything that is sent."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from levine_policy_node.bench.docs_section import machine, markdown_table, write_section
+from levine_policy_node.bench.unsafe import Campaign, run_campaign
+from levine_policy_node.bench.unsafe_oracle import KINDS, Verdict
+from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
+from levine_policy_node.cli.table import format_table
+from levine_policy_node.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `levine bench unsafe`."""
+    parser.add_argument("--sequences", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first sequence, to go on from there"
+    )
+    parser.add_argument("--docs", type=Path, metavar="FILE", help="replace a document's table")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the campaign, print it, and fail if anything unsafe was sent."""
+    for name, least in (("sequences", 1), ("seed", 0), ("first", 0)):
+        if getattr(options, name) < least:
+            raise ConfigError("levine bench unsafe", f"--{name}", f"must be at least {least}")
+    found = run_campaign(
+        options.sequences,
+        options.seed,
+        options.first,
+        on_news=lambda text: print(text, flush=True),
+    )
+    results = found.results()
+    head, rows = _table(found)
+    summary = (
+        f"{found.sequences} sequences ({found.ticks} ticks, {found.moving} of them moving), "
+        f"{results['sequences_per_s']:g}/s; refused at the last gate: {found.tripped}"
+    )
+    print(f"{summary}\n{format_table(head, rows)}")
+    if found.whole.first:
+        print(f"first: {found.whole.first}")
+    write_json(options.json, {"bench": "unsafe", "seed": options.seed, **results})
+    if options.docs is not None:
+        command = f"levine bench unsafe --sequences {options.sequences} --seed {options.seed}"
+        text = f"`{command}`: {summary}, on one core of {machine()}.\n\n"
+        write_section(options.docs, "bench unsafe", text + markdown_table(head, rows))
+    return EXIT_OK if found.whole.unsafe == 0 else EXIT_FAILED
+
+
+def _table(found: Campaign) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    head = ("robot", "commands", "windows", "unsafe", *KINDS[1:6])
+    rows = [_row(name, verdict) for name, verdict in sorted(found.verdicts.items())]
+    return head, [*rows, _row("all", found.whole)]
+
+
+def _row(name: str, verdict: Verdict) -> tuple[str, ...]:
+    worst = (f"{verdict.worst[kind]:.2g}" for kind in KINDS[1:6])
+    return (name, str(verdict.commands), str(verdict.windows), str(verdict.unsafe), *worst)
