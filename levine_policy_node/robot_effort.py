@@ -94,11 +94,13 @@ def effort_options(
 ) -> EffortOptions | None:
     """Bounds and gains in joint order; None for a controller that takes positions."""
     hold = controller.hold
-    if controller.interface != "effort" or hold is None:
+    timeout_s = controller.command_timeout_s
+    if controller.interface != "effort" or hold is None or timeout_s is None:
         return None
     return EffortOptions(
         largest=np.array([joint.effort or 0.0 for joint in joints.values()]),
         rate=np.array([hold[name].rate for name in joints]),
         stiffness=np.array([hold[name].stiffness for name in joints]),
         damping=np.array([hold[name].damping for name in joints]),
+        timeout_s=timeout_s,
     )

@@ -29,12 +29,14 @@ class EffortOptions:
         rate: How fast it may change [N m/s].
         stiffness: Of holding a position [N m/rad].
         damping: Of holding, and of braking [N m s/rad].
+        timeout_s: After so long without a message the robot itself stops pushing [s].
     """
 
     largest: FloatArray
     rate: FloatArray
     stiffness: FloatArray
     damping: FloatArray
+    timeout_s: float = 0.1
 
 
 def impedance(

@@ -84,22 +84,24 @@ def step_efforts(
     decision = replace(decision, occurrences=(*refused, *decision.occurrences))
     measured = inputs.measured
     if decision.command is None or measured is None:
-        return replace(state, pushing=Pushing(state.pushing.rows)), decision
+        return replace(state, pushing=replace(state.pushing, loose=False)), decision
     if joint_states_late(now_ns, inputs, options):
-        silent = Pushing(state.pushing.rows, loose=True)
+        silent = replace(state.pushing, loose=True)
         return replace(state, pushing=silent), replace(decision, command=None)
     state, point, pushed = _led(state, now_ns, measured, decision.command, options)
     asked = pushed
     if asked is None:
         asked = impedance(point, measured.position, measured.velocity, options.efforts)
         asked = asked * _freshness(measured, now_ns)
-    sent = _sent(asked, state.pushing.sent, min(passed_s, options.tick_s), options.efforts)
+    before = _in_force(state.pushing, now_ns, options.efforts)
+    sent = _sent(asked, before, min(passed_s, options.tick_s), options.efforts)
     source = decision.source
     if state.pushing.loose and pushed is None:
         source = STOP
     elif pushed is not None and state.pushing.rows is not None:
         source = state.pushing.rows.source
-    state = replace(state, pushing=replace(state.pushing, sent=sent))
+    if sent is not None:
+        state = replace(state, pushing=replace(state.pushing, sent=sent, sent_ns=now_ns))
     return state, replace(
         decision, command=point, source=source, efforts=sent, asked_efforts=asked
     )
@@ -210,6 +212,12 @@ def _freshness(measured: Measured, now_ns: SteadyNs) -> float:
     """How far a measurement of this age is to be acted on, 1 to 0."""
     age_s = seconds(now_ns - measured.received_ns)
     return float(np.clip((_STALE_S - age_s) / (_STALE_S - _FRESH_S), 0.0, 1.0))
+
+
+def _in_force(memory: Pushing, now_ns: SteadyNs, options: EffortOptions) -> FloatArray | None:
+    """What the robot still pushes with; None once it has stopped by itself."""
+    silent = seconds(now_ns - memory.sent_ns) >= options.timeout_s
+    return None if silent else memory.sent
 
 
 def _sent(

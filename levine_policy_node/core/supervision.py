@@ -256,13 +256,15 @@ class Pushing:
 
     Attributes:
         rows: The policy's newest efforts.
-        sent: The efforts of the last tick; None if nothing was sent.
+        sent: The newest efforts that were sent; the robot pushes with them until its timeout.
+        sent_ns: When they were.
         loose: Whether the arm was pushed and has not come to rest since.
     """
 
     rows: EffortTimeline[SteadyNs] | None = None
     sent: FloatArray | None = None
     loose: bool = False
+    sent_ns: SteadyNs = _BOOT
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from levine_policy_node.nodes.sim_setup import (
     read_description,
 )
 from levine_policy_node.robot import load_robot
+from levine_policy_node.robot_effort import effort_options
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import ros_now, stamp_from_msg, stamp_to_msg, steady_now
 from levine_policy_node.ros.diagnostics import diagnostics_to_msg
@@ -69,10 +70,11 @@ class SimArm(Node):
         self._limits = hard_limits(self._robot.limits(), self._robot.margins())
         period_ns = round(NS_PER_S / p.update_rate_hz)
         arm = ArmOptions(p.friction_scale, p.encoder_noise_rad)
+        efforts = effort_options(self._robot.controller, self._robot.joints)
         self._plant = Plant(
             make_controller(self._robot, p, period_ns),
             self._limits,
-            PlantOptions(period_ns, p.actuation_delay_s, arm),
+            PlantOptions(period_ns, p.actuation_delay_s, arm, efforts),
             p.seed,
             ros_now(self),
             make_task(p.task),

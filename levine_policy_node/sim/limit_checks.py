@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from math import comb
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -21,9 +21,9 @@ from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.timeline import JointPoint, Timeline, quintic_coefficients
 from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs, seconds
 
-Kind = Literal["position", "velocity", "acceleration", "jerk"]
+Kind = Literal["position", "velocity", "acceleration", "jerk", "effort", "effort_rate"]
 Where = Literal["setpoint", "trajectory"]
-KINDS: tuple[Kind, ...] = ("position", "velocity", "acceleration", "jerk")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 POSITION_TOLERANCE = 1e-6
 """[rad]; trajectories cross the wire in double precision but their times in whole nanoseconds."""

@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from levine_policy_node.core.effort_limits import EffortOptions
 from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs, nanoseconds, seconds
 from levine_policy_node.sim.arm import ArmOptions, JointReading, SceneState, SimArm
 from levine_policy_node.sim.controller_trajectory import TrajectoryCommand
 from levine_policy_node.sim.effort_arm import EffortArm
+from levine_policy_node.sim.effort_checks import EffortCheck
 from levine_policy_node.sim.effort_controller import EffortCommandController
 from levine_policy_node.sim.forward_command_controller import ForwardCommandController
 from levine_policy_node.sim.joint_trajectory_controller import JointTrajectoryController
@@ -40,11 +42,13 @@ class PlantOptions:
         period_ns: Cycle of the controller manager [ns].
         actuation_delay_s: From a controller's write until the servo has the setpoint [s].
         arm: Options of the arm itself.
+        efforts: What efforts are judged by; None where the controller takes none.
     """
 
     period_ns: int
     actuation_delay_s: float = 0.0
     arm: ArmOptions = field(default_factory=ArmOptions)
+    efforts: EffortOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,9 @@ class Plant:
         self._to_arm = [names.index(name) for name in JOINT_NAMES]
         self._from_arm = [JOINT_NAMES.index(name) for name in names]
         self._check = SetpointCheck(limits)
+        self._effort_check = options.efforts and EffortCheck(
+            limits.names, options.efforts, options.period_ns
+        )
         self._written: deque[tuple[int, FloatArray]] = deque()
         self._forward = np.zeros(len(names))
         self._forward_ns: SteadyNs | None = None
@@ -131,6 +138,8 @@ class Plant:
         self._forward_count = 0
         self._forward_ns = None
         self._check.begin(start, self._check_stamp(now_ns))
+        if self._effort_check is not None:
+            self._effort_check.begin()
         self.monitor.interrupt()
 
     @property
@@ -173,10 +182,10 @@ class Plant:
     def receive_forward(self, values: FloatArray, received_ns: SteadyNs) -> str | None:
         """Hand a forward command (J,), [rad] or [N m], to the controller and the monitor.
 
-        Efforts are only counted; positions are checked against the limits. The sender's clock is
-        not this one's, so the commands themselves are differenced, one period apart, and not the
-        setpoints, of which one may repeat and the next be skipped. After a silence the arm has
-        stood still at the last of them.
+        Both are checked against their limits. The sender's clock is not this one's, so the
+        commands themselves are differenced, one period apart, and not the setpoints, of which one
+        may repeat and the next be skipped. After a silence the arm has stood still at the last
+        position.
 
         Returns:
             None if the controller accepted it, else why not.
@@ -193,6 +202,8 @@ class Plant:
                     self._check_forward(self._forward)
             self._check_forward(values)
             self._forward, self._forward_ns = values, received_ns
+        if reason is None and len(values) and self._effort_check is not None:
+            self.monitor.record(self._effort_check.check(values, received_ns))
         return reason
 
     def step(self, now_ns: StampNs, reading: JointReading) -> None:
@@ -239,13 +250,8 @@ class Plant:
 
 def hard_limits(limits: JointLimits, position_margin: FloatArray | float) -> JointLimits:
     """The joints' own range, which `limits` insets by `position_margin` [rad]."""
-    return JointLimits(
-        limits.names,
-        limits.lower - position_margin,
-        limits.upper + position_margin,
-        limits.velocity,
-        limits.acceleration,
-        limits.jerk,
+    return replace(
+        limits, lower=limits.lower - position_margin, upper=limits.upper + position_margin
     )
 
 

@@ -39,7 +39,8 @@ class Bench:
         self.now_ns = 10**9
         controller = EffortCommandController(NAMES, TIMEOUT)
         limits = hard_limits(ROBOT.limits(), ROBOT.position_margin)
-        self.plant = Plant(controller, limits, PlantOptions(10 * MS), 0, StampNs(self.now_ns))
+        options = PlantOptions(10 * MS, efforts=effort_options(ROBOT.controller, ROBOT.joints))
+        self.plant = Plant(controller, limits, options, 0, StampNs(self.now_ns))
 
     def cycles(self, count, efforts=None):
         for _ in range(count):
@@ -87,6 +88,14 @@ def test_silence_stops_the_arm_by_its_own_drives(bench):
     np.testing.assert_allclose(bench.cycles(50).position, stopped.position, atol=0.01)
     # And the next message moves it again.
     assert bench.cycles(20, push).velocity[0] > 0.3
+
+
+def test_efforts_beyond_their_bound_are_counted(bench):
+    bench.cycles(5, np.full(6, 2.9))
+    assert bench.plant.monitor.report()["total_violations"] == 0
+    bench.cycles(2, np.array([0.0, 3.5, 0.0, 0.0, 0.0, 0.0]))
+    counts = bench.plant.monitor.report()["limit_violations"]
+    assert (counts["effort"], counts["effort_rate"]) == (2, 0)
 
 
 def test_a_reset_takes_every_push_away(bench):

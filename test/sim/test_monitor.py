@@ -58,6 +58,8 @@ def test_violations_are_counted_by_kind_with_the_first_in_full():
         "velocity": 0,
         "acceleration": 0,
         "jerk": 30,
+        "effort": 0,
+        "effort_rate": 0,
     }
     assert report["total_violations"] == 31
     assert report["worst_ratio"]["jerk"] == 1.25

@@ -354,3 +354,29 @@ def test_whatever_is_asked_for_efforts_stay_within_their_bounds(asked):
 def test_an_arm_that_takes_positions_is_refused():
     with pytest.raises(ValueError, match="positions"):
         step_efforts(SupervisorState(), SteadyNs(1), Inputs(0), replace(OPTIONS, efforts=None))
+
+
+@pytest.mark.parametrize(("silent", "step"), [(3, True), (12, False)])
+def test_after_a_silence_the_rate_begins_at_what_is_still_in_force(silent, step):
+    """The robot pushes with the last effort until its timeout, and has let go afterwards."""
+    slow = replace(EFFORTS, rate=np.full(3, 1.0))
+    rig = Rig().engaged(np.array([0.1, 0.0, 0.0]))
+    rig.ticks(20)
+    before = rig.history[-1].efforts
+    assert before is not None
+    memory = rig.state.pushing
+    now = SteadyNs(rig.now_ns + silent * 10 * MS)
+    in_force = memory.sent if step else np.zeros(3)
+    state, decision = step_efforts(
+        rig.state,
+        now,
+        Inputs(
+            ros_offset_ns=OFFSET,
+            measured=replace(rig.measured, received_ns=now),
+            heartbeat=Heartbeat(rig.inferences, now),
+        ),
+        replace(OPTIONS, efforts=slow),
+    )
+    assert decision.efforts is not None
+    assert np.all(np.abs(decision.efforts - in_force) <= 1.0 * OPTIONS.tick_s + 1e-12)
+    assert state.pushing.sent_ns == now
