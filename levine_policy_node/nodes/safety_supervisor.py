@@ -27,12 +27,14 @@ from std_srvs.srv import SetBool, Trigger
 from levine_policy_node.core.acts import prepare_chunk
 from levine_policy_node.core.effort_supervisor import step_efforts
 from levine_policy_node.core.effort_timeline import EffortTimeline
+from levine_policy_node.core.faults import Severity
 from levine_policy_node.core.modes import MOVING, Event, Mode
 from levine_policy_node.core.statistics import RollingPercentiles
 from levine_policy_node.core.supervision import (
     Chunk,
     Decision,
     Inputs,
+    Occurrence,
     SupervisorState,
 )
 from levine_policy_node.core.supervisor import step
@@ -44,7 +46,7 @@ from levine_policy_node.nodes.supervisor_setup import (
 )
 from levine_policy_node.robot import load_robot
 from levine_policy_node.ros import qos
-from levine_policy_node.ros.clocks import steady_now
+from levine_policy_node.ros.clocks import ros_now, steady_now
 from levine_policy_node.ros.controllers.forward_command import ForwardEffortOutput
 from levine_policy_node.ros.controllers.joint_trajectory import JointTrajectoryOutput
 from levine_policy_node.ros.deadline_loop import (
@@ -237,10 +239,13 @@ class SafetySupervisor(Node):
     def _say_placeholders(self) -> None:
         placeholders = self._robot.placeholders()
         if placeholders:
-            self.get_logger().warning(
+            text = (
                 f"limits of {self._robot.name} that nobody published, chosen with caution: "
                 f"{', '.join(placeholders)}"
             )
+            self.get_logger().warning(text)
+            said = Occurrence("PLACEHOLDERS", Severity.NOTICE, text)
+            self._outputs.tell(said, self._state.mode, ros_now(self))
 
     def _diagnose(self) -> None:
         # The only collections there are; the old generation is frozen, so they are short.

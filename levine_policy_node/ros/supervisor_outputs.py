@@ -11,7 +11,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String, UInt64
 
 from levine_policy_node.core.faults import Severity
-from levine_policy_node.core.modes import Mode
+from levine_policy_node.core.modes import Mode, ModeState
 from levine_policy_node.core.supervision import Decision, Occurrence
 from levine_policy_node.core.units import StampNs, nanoseconds
 from levine_policy_node.ros import qos
@@ -75,7 +75,18 @@ class SupervisorOutputs:
         for occurrence in decision.occurrences:
             self._log(occurrence)
         if decision.occurrences:
-            self._events.publish(self._event_message(decision, stamp_ns))
+            told = [self._status(o, decision.mode, decision.source) for o in decision.occurrences]
+            self._publish_events(told, stamp_ns)
+
+    def tell(self, occurrence: Occurrence, mode: ModeState, stamp_ns: StampNs) -> None:
+        """Publish an event that no tick brought about; it is not logged.
+
+        Args:
+            occurrence: What to tell.
+            mode: Present mode.
+            stamp_ns: Present time on the ROS clock.
+        """
+        self._publish_events([self._status(occurrence, mode, "")], stamp_ns)
 
     def _beat(self, stamp_ns: StampNs) -> None:
         """Count the ticks on `supervisor/heartbeat`, at the rate the policy's side waits for."""
@@ -90,21 +101,21 @@ class SupervisorOutputs:
         elif occurrence.severity > Severity.NOTICE:
             self._node.get_logger().warning(occurrence.text)
 
-    def _event_message(self, decision: Decision, stamp_ns: StampNs) -> DiagnosticArray:
+    def _publish_events(self, told: list[DiagnosticStatus], stamp_ns: StampNs) -> None:
         message = DiagnosticArray()
         message.header.stamp = stamp_to_msg(stamp_ns)
-        message.status = [
-            DiagnosticStatus(
-                level=_LEVELS[occurrence.severity],
-                name=occurrence.name,
-                message=occurrence.text,
-                hardware_id=self._node.get_name(),
-                values=[
-                    KeyValue(key="mode", value=str(decision.mode)),
-                    KeyValue(key="source", value=decision.source),
-                    KeyValue(key="severity", value=occurrence.severity.name),
-                ],
-            )
-            for occurrence in decision.occurrences
-        ]
-        return message
+        message.status = told
+        self._events.publish(message)
+
+    def _status(self, occurrence: Occurrence, mode: ModeState, source: str) -> DiagnosticStatus:
+        return DiagnosticStatus(
+            level=_LEVELS[occurrence.severity],
+            name=occurrence.name,
+            message=occurrence.text,
+            hardware_id=self._node.get_name(),
+            values=[
+                KeyValue(key="mode", value=str(mode)),
+                KeyValue(key="source", value=source),
+                KeyValue(key="severity", value=occurrence.severity.name),
+            ],
+        )

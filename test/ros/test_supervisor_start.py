@@ -21,6 +21,8 @@ def test_a_forward_command_controller_gets_positions_every_tick(ros, tmp_path: P
     received = ros.collect(Float64MultiArray, "arm_controller/commands", qos.COMMAND)
     bench = Bench(ros, robot=str(path))
     bench.insist("arm")
+    ros.spin_until(lambda: bench.said("PLACEHOLDERS"), what="what nobody published")
+    assert "shoulder_pan.velocity" in bench.said("PLACEHOLDERS")[0][1]
     ros.spin_until(lambda: len(received) > 20, what="positions")
     assert all(len(message.data) == len(ROBOT.joint_names) for message in received)
     held = by_name(ROBOT.joint_names, bench.commands[-1].name, bench.commands[-1].position)
