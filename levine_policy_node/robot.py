@@ -27,10 +27,8 @@ from levine_policy_node.core.units import FloatArray
 from levine_policy_node.errors import ConfigError, UnknownNameError
 from levine_policy_node.resources import share_directory
 from levine_policy_node.robot_effort import CommandInterface, interface_problem
+from levine_policy_node.robot_joint import Joint, Text, by_position, stuck_joint
 from levine_policy_node.strict_model import Strict
-
-LimitName = Literal["position", "velocity", "acceleration", "jerk", "effort"]
-Text = Annotated[str, Field(min_length=1)]
 
 _RELATIVE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
@@ -45,38 +43,6 @@ def _relative_name(name: str) -> str:
 
 
 RelativeName = Annotated[str, AfterValidator(_relative_name)]
-
-
-class Joint(Strict):
-    """One joint and its limits, in [rad] and [s] (metres for a prismatic joint).
-
-    `closed` says at which end of `position` a gripper is closed. `position_margin` is for this
-    joint instead of the robot's.
-    """
-
-    position: tuple[float, float] = Field(strict=False)
-    position_margin: float | None = Field(default=None, ge=0)
-    velocity: float = Field(gt=0)
-    acceleration: float = Field(gt=0)
-    jerk: float = Field(gt=0)
-    effort: float | None = Field(default=None, gt=0)
-    role: Literal["arm", "gripper"] = "arm"
-    closed: Literal["lower", "upper"] = "lower"
-    source: dict[LimitName, Text]
-    placeholder: tuple[LimitName, ...] = Field(default=(), strict=False)
-
-    @model_validator(mode="after")
-    def _check(self) -> Joint:
-        if self.position[0] >= self.position[1]:
-            raise ValueError(f"position: lower {self.position[0]} must be below upper")
-        needed: tuple[LimitName, ...] = ("position", "velocity", "acceleration", "jerk")
-        missing = [name for name in needed if name not in self.source]
-        if missing:
-            raise ValueError(
-                f"source: say where {', '.join(missing)} come(s) from (a data sheet, a URDF, or "
-                "'chosen' together with an entry in placeholder)"
-            )
-        return self
 
 
 class Controller(CommandInterface):
@@ -155,6 +121,9 @@ class Robot(Strict):
                 raise ValueError(f"joints.{name}.position: no room left inside position_margin")
             if not limits.lower[i] <= self.home[name] <= limits.upper[i]:
                 raise ValueError(f"home.{name}: {self.home[name]} is outside the joint's limits")
+        stuck = stuck_joint(limits)
+        if stuck:
+            raise ValueError(f"joints.{stuck}")
         problem = interface_problem(self.controller.type, self.controller, self.joints)
         if problem:
             raise ValueError(problem)
@@ -180,6 +149,7 @@ class Robot(Strict):
             velocity=np.array([j.velocity for j in joints]),
             acceleration=np.array([j.acceleration for j in joints]),
             jerk=np.array([j.jerk for j in joints]),
+            by_position=by_position(joints),
         )
 
     def home_position(self) -> FloatArray:

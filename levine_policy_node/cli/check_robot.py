@@ -127,8 +127,9 @@ def _sources(robot: Robot) -> list[str]:
         for limit, source in joint.source.items():
             joints.setdefault((limit, source), []).append(name)
     count = len(robot.joints)
+    width = max(13, *(len(limit) for limit, _ in joints))
     return [
-        f"  {limit:<13} {source}" + (f" ({', '.join(names)})" if len(names) < count else "")
+        f"  {limit:<{width}} {source}" + (f" ({', '.join(names)})" if len(names) < count else "")
         for (limit, source), names in joints.items()
     ]
 

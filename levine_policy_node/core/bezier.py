@@ -8,6 +8,7 @@ Source: Farin, Curves and Surfaces for CAGD, section 4.3 (convex hull property) 
 from __future__ import annotations
 
 from functools import lru_cache
+from math import comb
 
 import numpy as np
 
@@ -38,6 +39,38 @@ Six of the position, five of h v, four of h^2 a and three of h^3 j.
 
 KIND_ROWS = (slice(0, 6), slice(6, 11), slice(11, 15), slice(15, 18))
 """Rows of `CONTROL` of position, velocity, acceleration and jerk."""
+
+
+def _square_weights() -> FloatArray:
+    """What products of control points of a quartic weigh in those of its square, (9, 25)."""
+    weights = np.zeros((9, 5, 5))
+    for i in range(5):
+        for j in range(5):
+            weights[i + j, i, j] = comb(4, i) * comb(4, j) / comb(8, i + j)
+    return weights.reshape(9, 25)
+
+
+def _elevation() -> FloatArray:
+    """From the control points of a quintic to those of the same curve with degree 8, (9, 6)."""
+    rows = [
+        [comb(5, i) * comb(3, k - i) if 0 <= k - i <= 3 else 0 for i in range(6)] for k in range(9)
+    ]
+    return np.array(rows) / np.array([[comb(8, k)] for k in range(9)])
+
+
+_SQUARE = _square_weights()
+_ELEVATION = _elevation()
+
+
+def squared(points: FloatArray) -> FloatArray:
+    """Control points (9, ...) of the square of quartics (5, ...); Farin, section 6.11."""
+    products = points[:, None] * points[None]
+    return (_SQUARE @ products.reshape(25, -1)).reshape(9, *points.shape[1:])
+
+
+def elevated(points: FloatArray) -> FloatArray:
+    """Control points (9, ...) of quintics (6, ...) as curves of degree 8; Farin, section 6.1."""
+    return (_ELEVATION @ points.reshape(6, -1)).reshape(9, *points.shape[1:])
 
 
 def split(points: FloatArray, times: int) -> FloatArray:

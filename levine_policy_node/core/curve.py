@@ -7,6 +7,7 @@ import numpy as np
 
 from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.limits import JointLimits, joints_outside
+from levine_policy_node.core.position_based_velocity import PositionBasedVelocity
 from levine_policy_node.core.spline import cubic_knots
 from levine_policy_node.core.stepped import step_shape, stepped
 from levine_policy_node.core.timeline import JointPoint, Timeline
@@ -169,7 +170,7 @@ def _stretch(
     Slowing a motion by s divides velocity by s, acceleration by s^2 and jerk by s^3. The
     acceleration of a cubic is linear, so its velocity is extreme at a knot or where that is zero.
     """
-    (_, v, a), h = knots, _spans(times_s)
+    (p, v, a), h = knots, _spans(times_s)
     jerk = (a[1:] - a[:-1]) / h
     with np.errstate(divide="ignore", invalid="ignore"):
         turn = np.where(a[1:] * a[:-1] < 0.0, v[:-1] - a[:-1] ** 2 / (2.0 * jerk), 0.0)
@@ -180,8 +181,35 @@ def _stretch(
             np.cbrt(np.abs(jerk).max(axis=0) / limits.jerk),
         ]
     )
+    if limits.by_position is not None:
+        factor = np.maximum(factor, _too_fast(p, v, turn, h, limits.by_position))
     worst = float(np.max(factor, where=~discrete, initial=0.0))
     return min(max(worst * _MARGIN, 1.0), MAX_STRETCH)
+
+
+def _too_fast(
+    p: FloatArray,
+    v: FloatArray,
+    turn: FloatArray,
+    h: FloatArray,
+    allowed: PositionBasedVelocity,
+) -> FloatArray:
+    """By how much cubics must be slowed to be allowed the velocity they have where they are (J,).
+
+    Args:
+        p: Positions at the knots (K, J) [rad].
+        v: Velocities there [rad/s].
+        turn: Extreme velocities between them (K-1, J) [rad/s], 0 without any.
+        h: Time between the knots (K-1, 1) [s].
+        allowed: Limits.
+    """
+    hull = np.array([p[:-1], p[:-1] + h * v[:-1] / 3.0, p[1:] - h * v[1:] / 3.0, p[1:]])
+    speeds = np.array([v[:-1], turn, v[1:], np.zeros_like(turn)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        up = speeds.max(axis=0) / allowed.upwards(hull.max(axis=0))
+        down = -speeds.min(axis=0) / allowed.downwards(hull.min(axis=0))
+    # 0 where it stands at a place where nothing is allowed.
+    return np.nan_to_num(np.maximum(up, down).max(axis=0), nan=0.0, posinf=MAX_STRETCH)
 
 
 def _with_steps(

@@ -89,12 +89,16 @@ def running_away(position: FloatArray, velocity: FloatArray, limits: JointLimits
         velocity: Measured, shape (J,) [rad/s].
         limits: Of the robot file.
     """
-    ratio = np.abs(velocity) / limits.velocity
-    worst = int(np.argmax(ratio))
-    if not ratio[worst] <= 1.0:
+    most = limits.velocity
+    if limits.by_position is not None:
+        up, down = limits.by_position.upwards(position), limits.by_position.downwards(position)
+        most = np.minimum(most, np.where(velocity > 0.0, up, down))
+    # Written so that NaN is too fast, and standing never is.
+    fast = ~(np.abs(velocity) <= most)
+    if fast.any():
+        worst = int(np.argmax(fast))
         return (
-            f"{limits.names[worst]} turns at {velocity[worst]:.3g} rad/s "
-            f"(limit {limits.velocity[worst]:g})"
+            f"{limits.names[worst]} turns at {velocity[worst]:.3g} rad/s (limit {most[worst]:.3g})"
         )
     rest = position + velocity * np.abs(velocity) / (2.0 * limits.acceleration)
     outside = limits.outside(rest)

@@ -13,6 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from levine_policy_node.core.limits import JointLimits, first_excess
+from levine_policy_node.core.position_based_velocity import (
+    BRAKING_SHARE,
+    PositionBasedVelocity,
+)
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.units import NS_PER_S, FloatArray, SteadyNs
 
@@ -92,14 +96,53 @@ def tick_trip(
     if shortest * NS_PER_S < _SHORTEST_TICK_NS:
         return ""
     bounds = (limits.velocity, limits.acceleration, limits.jerk)
+    newest: list[FloatArray] = []
     for order in range(1, len(times)):
         table = [
             (b - a) / (times[i + order] - times[i])
             for i, (a, b) in enumerate(itertools.pairwise(table))
         ]
-        value = np.abs(table[-1]) * _FACTORIALS[order - 1]
+        newest.append(table[-1] * _FACTORIALS[order - 1])
+        value = np.abs(newest[-1])
         bound = bounds[order - 1] * (1.0 + _SLACK) + 48.0 * _POSITION_ROUNDING / shortest**order
         if not np.all(value <= bound):
             worst = int(np.argmax(value / bound))
             return f"{limits.names[worst]}: {_KINDS[order]} {value[worst]:.4g} beyond its limit"
-    return ""
+    if limits.by_position is None or not newest:
+        return ""
+    return _too_fast_here(before[-1][1], newest, limits, limits.by_position)
+
+
+def _too_fast_here(
+    position: FloatArray,
+    newest: Sequence[FloatArray],
+    limits: JointLimits,
+    allowed: PositionBasedVelocity,
+) -> str:
+    """Say which joint is faster than is allowed where it comes from, unless it brakes; else "".
+
+    A motion with v <= v+(q), which falls with q, has moved no farther than v+(q) times the time
+    from q (comparison of q' = v+(q) with q' = v+ of its begin). The tick in which a brake begins
+    may have gained what the acceleration does until it is over.
+
+    Args:
+        position: Of the tick before, shape (J,) [rad].
+        newest: Differences of first and higher order, each (J,).
+        limits: What the arm may be asked to do.
+        allowed: Of the limits.
+    """
+    velocity = newest[0]
+    up = velocity > 0.0
+    most = np.where(up, allowed.upwards(position), allowed.downwards(position))
+    most = most * (1.0 + _SLACK) + limits.acceleration**2 / (2.0 * limits.jerk)
+    harder = (limits.acceleration, limits.jerk)
+    for value, bound in zip(newest[1:], harder, strict=False):
+        most[np.where(up, -value, value) >= BRAKING_SHARE * bound] = np.inf
+    fast = np.abs(velocity) > most
+    if not fast.any():
+        return ""
+    worst = int(np.argmax(fast))
+    return (
+        f"{limits.names[worst]}: velocity {velocity[worst]:.4g} beyond the {most[worst]:.4g} "
+        "allowed at its position"
+    )

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from levine_policy_node.core.bezier import CONTROL, KIND_ROWS, split
+from levine_policy_node.core.position_based_velocity import Pieces, PositionBasedVelocity
 from levine_policy_node.core.timeline import ClockNs, Timeline
 from levine_policy_node.core.units import FloatArray
 
@@ -19,12 +20,19 @@ _ROUNDING = 1e-15
 _SPLITS = 5
 
 
+BY_POSITION = "velocity for its position"
+KINDS = ("position", "velocity", "acceleration", "jerk", BY_POSITION)
+
+
 @dataclass(frozen=True, slots=True)
 class JointLimits:
     """Symmetric velocity, acceleration and jerk limits and a position range per joint.
 
     All arrays have shape (J,), in `names` order. Units are [rad], [rad/s], [rad/s^2] and
     [rad/s^3] ([m] and so on for prismatic joints).
+
+    `by_position` are velocity limits that depend on the position, which hold besides; None for
+    an arm that has none.
     """
 
     names: tuple[str, ...]
@@ -33,6 +41,7 @@ class JointLimits:
     velocity: FloatArray
     acceleration: FloatArray
     jerk: FloatArray
+    by_position: PositionBasedVelocity | None = None
 
     def scaled(self, factor: float) -> JointLimits:
         """The same position range with velocity, acceleration and jerk times `factor`."""
@@ -43,6 +52,7 @@ class JointLimits:
             self.velocity * factor,
             self.acceleration * factor,
             self.jerk * factor,
+            self.by_position and self.by_position.scaled(factor),
         )
 
     def slowed(self, factor: float) -> JointLimits:
@@ -54,7 +64,13 @@ class JointLimits:
             self.velocity * factor,
             self.acceleration * factor**2,
             self.jerk * factor**3,
+            self.by_position and self.by_position.scaled(factor),
         )
+
+    def gentler(self, acceleration: FloatArray) -> JointLimits:
+        """Accelerations of at most `acceleration` (J,) [rad/s^2], reached in the same time."""
+        share = np.minimum(acceleration / self.acceleration, 1.0)
+        return replace(self, acceleration=self.acceleration * share, jerk=self.jerk * share)
 
     def outside(self, position: FloatArray) -> str:
         """Name the first joint of `position` (J,) that is out of range, or return ""."""
@@ -77,9 +93,10 @@ class Excess:
 
     Attributes:
         segment: Index of the segment between two knots.
-        kind: "finite", "position", "velocity", "acceleration" or "jerk".
+        kind: "finite", one of `KINDS`.
         joint: Joint name.
-        value: Bound on what the segment reaches.
+        value: Bound on what the segment reaches; of a velocity that depends on the position, as a
+            share of what is allowed there.
         limit: What is allowed.
     """
 
@@ -129,7 +146,10 @@ def joints_outside(timeline: Timeline[ClockNs], limits: JointLimits) -> np.ndarr
 
 
 def _reach(timeline: Timeline[ClockNs], limits: JointLimits) -> tuple[np.ndarray, FloatArray]:
-    """Segments (N,) that may break a limit, and how far (4, N, J) they reach of each, at most."""
+    """Segments (N,) that may break a limit, and how far (K, N, J) they reach of each, at most.
+
+    K is 4, or 5 with velocity limits that depend on the position.
+    """
     times = timeline.times_s
     spans = times[1:] - times[:-1]
     ends = _segment_ends(timeline, spans)
@@ -138,11 +158,30 @@ def _reach(timeline: Timeline[ClockNs], limits: JointLimits) -> tuple[np.ndarray
         points = (CONTROL @ ends.reshape(6, -1)).reshape(18, *ends.shape[1:])
     half = _half_widths(limits, spans)
     reach = np.maximum.reduceat(np.abs(points), _FIRST_ROWS, axis=0)
+    bad, close = _constant_reach(points, reach, half)
+    if limits.by_position is None:
+        return bad, close
+    calm = limits.by_position.calm(_centre(limits), limits.velocity)
+    if (reach[0] <= calm).all():
+        # Mostly so: the constant limit is the lower one, and that has been judged.
+        return bad, close
+    fast, shares = _shares_by_position(points, spans, limits, limits.by_position)
+    either = np.union1d(bad, fast)
+    both = np.zeros((5, len(either), len(limits.names)))
+    both[:4, either.searchsorted(bad)] = close
+    both[4, either.searchsorted(fast)] = shares
+    return either, both
+
+
+def _constant_reach(
+    points: FloatArray, reach: FloatArray, half: FloatArray
+) -> tuple[np.ndarray, FloatArray]:
+    """Segments (N,) that may break a constant limit, and how far (4, N, J) they reach."""
     # Written so that NaN counts as outside.
     inside = reach <= half
     bad = np.flatnonzero(~inside.all(axis=(0, 2)))
     if len(bad) == 0:
-        return bad, np.zeros((4, 0, len(limits.names)))
+        return bad, np.zeros((4, 0, half.shape[2]))
     # The first and last control points lie on the curve: beyond the limit there, nothing is left
     # to find out by splitting.
     on_curve = np.abs(points[:, bad])
@@ -155,6 +194,24 @@ def _reach(timeline: Timeline[ClockNs], limits: JointLimits) -> tuple[np.ndarray
         halves = np.abs(split(points[rows][:, at], _SPLITS))
         close[kind, doubtful] = halves.max(axis=(0, 1)) / half[kind, at]
     return bad, close
+
+
+def _shares_by_position(
+    points: FloatArray, spans: FloatArray, limits: JointLimits, allowed: PositionBasedVelocity
+) -> tuple[np.ndarray, FloatArray]:
+    """Segments (N,) that may be too fast for where they are, and their shares (N, J)."""
+    centre = _centre(limits)
+    whole = [points[rows] for rows in KIND_ROWS]
+    whole[0] = whole[0] + centre
+    bounds = spans, limits.acceleration, limits.jerk
+    shares = allowed.shares(Pieces(*whole), *bounds)
+    fast = np.flatnonzero((shares > 1.0).any(axis=1))
+    if len(fast) == 0:
+        return fast, shares[fast]
+    # (2**_SPLITS, S, N, J), of which control points come first.
+    pieces = [split(kind[:, fast], _SPLITS).swapaxes(0, 1) for kind in whole]
+    bounds = spans[fast], limits.acceleration, limits.jerk
+    return fast, allowed.shares(Pieces(*pieces), *bounds).max(axis=0)
 
 
 def _not_finite(timeline: Timeline[ClockNs]) -> Excess | None:
@@ -205,9 +262,9 @@ def _half_widths(limits: JointLimits, spans: FloatArray) -> FloatArray:
 def _describe(segment: int, ratios: FloatArray, limits: JointLimits) -> Excess:
     kind, joint = (int(i) for i in np.unravel_index(int(np.argmax(ratios)), ratios.shape))
     half = 0.5 * (limits.upper - limits.lower)
-    limit = float((half, limits.velocity, limits.acceleration, limits.jerk)[kind][joint])
+    bounds = (half, limits.velocity, limits.acceleration, limits.jerk, np.ones_like(half))
+    limit = float(bounds[kind][joint])
     value = float(ratios[kind, joint]) * limit
     if kind == 0:
         value, limit = value - limit, 0.0
-    name = ("position", "velocity", "acceleration", "jerk")[kind]
-    return Excess(segment, name, limits.names[joint], value, limit)
+    return Excess(segment, KINDS[kind], limits.names[joint], value, limit)

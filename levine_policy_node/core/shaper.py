@@ -16,7 +16,7 @@ import numpy as np
 
 from levine_policy_node.core.fade import fade_coefficients, faded, gap_at_start
 from levine_policy_node.core.jerk_profile import GRID_NS, GRID_S, End, profile_timeline
-from levine_policy_node.core.limits import JointLimits, first_excess
+from levine_policy_node.core.limits import BY_POSITION, JointLimits, first_excess
 from levine_policy_node.core.ruckig_profiles import Profiles, arrival_profiles, stop_profiles
 from levine_policy_node.core.stop_bounds import may_stop
 from levine_policy_node.core.timeline import JointPoint, Timeline
@@ -26,6 +26,7 @@ from levine_policy_node.core.units import NS_PER_S, FloatArray, SteadyNs, nanose
 # Share of the limits that profiles are made for: what putting them on the grid adds has to fit
 # into the rest. Short motions need more room.
 _SHARES = (0.99, 0.97, 0.9, 0.75, 0.5)
+_ARRIVING_SHARE = 0.9
 _FADES_S = (0.05, 0.1, 0.2, 0.4)
 _JOIN_GRID_S = (*(0.05 * n for n in range(1, 13)), *(0.1 * n for n in range(7, 21)))
 _AT_REST = 1e-12
@@ -186,8 +187,21 @@ def _arrive(
 ) -> Timeline[SteadyNs] | None:
     """Reach `target` after exactly `cells` grid cells, or as soon as possible if None."""
     end = End(target.velocity, target.acceleration, target.position)
-    return _shape(
+    motion = _shape(
         lambda part: arrival_profiles(state, target, part, cells), state, end, limits, start_ns
+    )
+    if motion is not None or limits.by_position is None:
+        return motion
+    # Braked with the whole acceleration it was too fast for where it came.
+    gentle = _ARRIVING_SHARE * limits.by_position.arriving(
+        state.position, target.position, target.velocity
+    )
+    return _shape(
+        lambda part: arrival_profiles(state, target, part.gentler(gentle), cells),
+        state,
+        end,
+        limits,
+        start_ns,
     )
 
 
@@ -208,7 +222,7 @@ def _shape(
         excess = first_excess(shaped, limits)
         if excess is None:
             return shaped
-        if excess.kind == "position":
+        if excess.kind in {"position", BY_POSITION}:
             # Slower goes farther: less of the limits does not help.
             return None
     return None
