@@ -30,7 +30,7 @@ def edit(tmp_path):
 def test_limits_are_shown_and_placeholders_marked(capsys):
     assert main(["check-robot", "so101"]) == 0
     shown = capsys.readouterr().out
-    assert "-1.91986 .. 1.91986" in shown
+    assert "-1.7278 .. 1.7278" in shown
     assert "2*" in shown
 
 

@@ -187,8 +187,10 @@ def test_the_simulated_and_the_real_arm_are_one_model():
     assert real.joint_names == simulated.joint_names
     assert real.home == simulated.home
     assert set(real.cameras) == set(simulated.cameras)
+    own = {"source", "position", "position_margin"}
     for one, other in zip(real.joints.values(), simulated.joints.values(), strict=True):
-        assert one.model_dump(exclude={"source"}) == other.model_dump(exclude={"source"})
+        assert one.model_dump(exclude=own) == other.model_dump(exclude=own)
+        assert other.position[0] <= one.position[0] < one.position[1] <= other.position[1]
 
 
 def test_the_example_in_the_documentation_is_valid(write):
@@ -274,30 +276,43 @@ def test_a_missing_or_unexpanded_urdf_says_what_to_do(write, tmp_path):
         read_urdf(tmp_path / "arm.urdf.xacro")
 
 
-# Offset [rad/s], factor and the ends [rad] of the joint velocity limits in libfranka 0.21.2,
-# rate_limiting.h: v = -offset + sqrt(factor * distance to the end).
-FRANKA = [
-    (0.30, 12.0, -2.7501, 2.7501),
-    (0.20, 5.17, -1.7918, 1.7918),
-    (0.20, 7.0, -2.9065, 2.9065),
-    (0.30, 8.0, -3.0481, -0.1458),
-    (0.35, 34.0, -2.8101, 2.8101),
-    (0.35, 11.0, 0.5409, 4.5205),
-    (0.35, 34.0, -3.0196, 3.0196),
-]
-
-
-def test_the_velocities_of_the_fr3_are_allowed_wherever_commands_go():
-    limits = load_robot("fr3").limits()
-    for joint, (offset, factor, low, high) in enumerate(FRANKA):
-        distance = min(limits.lower[joint] - low, high - limits.upper[joint])
-        assert limits.velocity[joint] <= -offset + np.sqrt(factor * distance)
-
-
 def test_a_joint_may_have_a_margin_of_its_own():
     robot = load_robot("fr3")
-    np.testing.assert_allclose(robot.margins(), [0.02] * 7 + [0.0])
-    np.testing.assert_allclose(robot.limits().upper[-2:], [2.6695, 0.04])
+    np.testing.assert_allclose(robot.margins(), [0.05] * 7 + [0.0])
+    np.testing.assert_allclose(robot.limits().upper[-2:], [2.6643, 0.04])
+
+
+SLOWER = {"velocity_offset": 0.2, "deceleration_limit": 3.0, "lower": -1.1, "upper": 2.1}
+
+
+def slower(**changes):
+    """A robot whose first joint is slower near the ends of its range."""
+    document = changed("joints.pan.position_based_velocity_limits", {**SLOWER, **changes})
+    document["joints"]["pan"]["source"]["position_based_velocity_limits"] = "a data sheet"
+    return document
+
+
+def test_velocity_limits_by_position_are_read(write):
+    limits = load_robot(write(slower())).limits()
+    places = limits.upper - np.array([[1.0], [0.0]])
+    distances = 2.1 - places[:, 0]
+    expected = np.sqrt(6.0 * distances) - 0.2
+    np.testing.assert_allclose(limits.by_position.upwards(places)[:, 0], expected)
+    assert np.all(np.isinf(limits.by_position.upwards(places)[:, 1]))
+    assert load_robot(write(changed("name", "plain"))).limits().by_position is None
+
+
+def test_velocity_limits_by_position_that_cannot_be_kept_are_refused(write):
+    with pytest.raises(
+        ConfigError, match=r"joints.pan.position: at its end, less the margin, .*0.4;"
+    ):
+        load_robot(write(slower(upper=2.0)))
+    document = slower()
+    del document["joints"]["pan"]["source"]["position_based_velocity_limits"]
+    with pytest.raises(ConfigError, match="say where position_based_velocity_limits come"):
+        load_robot(write(document))
+    with pytest.raises(ConfigError, match="velocity_offset"):
+        load_robot(write(slower(velocity_offset=-0.1)))
 
 
 def test_a_hand_that_the_urdf_has_not_is_named():
