@@ -116,7 +116,8 @@ def build_graph(options: GraphOptions) -> tuple[Process, ...]:
     if options.simulate:
         scene = {"seed": options.seed, "task": options.task}
         processes.append(_process("sim_arm", {**robot_parameter, **scene}, options))
-    processes.append(_process("safety_supervisor", robot_parameter, options))
+    stops = {"black_box_root": str(options.recordings.resolve() / "stops")}
+    processes.append(_process("safety_supervisor", {**robot_parameter, **stops}, options))
     if options.split_runtime:
         processes.append(_process("camera_ingest", policy_parameter, options))
         processes.append(_process("policy_executor", policy_parameter, options))

@@ -32,6 +32,7 @@ COMMANDS = {
     "swap": "give a running executor another policy and wait for the outcome",
     "eval": "measure a policy's success rate on the simulated task",
     "calibrate": "measure the delays of a running robot and write them to its file",
+    "record": "show what a recording tells: why the arm stopped, from what, and how",
     "bench": "measure this package: seams between chunks beside other projects' rules",
 }
 

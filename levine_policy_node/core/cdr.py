@@ -11,7 +11,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from levine_policy_node.core.units import NS_PER_S, StampNs
+import numpy as np
+
+from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs
 
 _ENCAPSULATION = 4
 _LITTLE_ENDIAN = b"\x00\x01\x00\x00"
@@ -80,6 +82,18 @@ class CdrReader:
     def int32(self) -> int:
         """Read a signed 32-bit number."""
         return self._number("i", 4)
+
+    def floats(self) -> FloatArray:
+        """Read a sequence of float64."""
+        length = self.uint32()
+        if length:
+            self._at += -(self._at - _ENCAPSULATION) % 8
+        end = self._at + 8 * length
+        if end > len(self._data):
+            raise CdrError("message is cut short")
+        values = np.frombuffer(self._data[self._at : end], f"{self._order}f8").astype(np.float64)
+        self._at = end
+        return values
 
     def octets(self) -> memoryview:
         """Read a sequence of bytes, without copying it."""
@@ -154,6 +168,27 @@ class CdrWriter:
         """Write an unsigned 32-bit number."""
         self.align(4)
         self._out += struct.pack("<I", value)
+
+    def int32(self, value: int) -> None:
+        """Write a signed 32-bit number."""
+        self.align(4)
+        self._out += struct.pack("<i", value)
+
+    def uint64(self, value: int) -> None:
+        """Write an unsigned 64-bit number."""
+        self.align(8)
+        self._out += struct.pack("<Q", value)
+
+    def uint8(self, value: int) -> None:
+        """Write an unsigned 8-bit number."""
+        self._out += struct.pack("<B", value)
+
+    def floats(self, values: FloatArray) -> None:
+        """Write a sequence of float64."""
+        self.uint32(len(values))
+        if len(values):
+            self.align(8)
+            self._out += values.astype("<f8").tobytes()
 
     def string(self, text: str) -> None:
         """Write a string."""

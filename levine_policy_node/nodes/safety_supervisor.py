@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ from levine_policy_node.core.supervision import (
 )
 from levine_policy_node.core.supervisor import step
 from levine_policy_node.core.units import StampNs, SteadyNs, seconds
+from levine_policy_node.errors import said
+from levine_policy_node.nodes.black_box_link import BlackBoxLink
 from levine_policy_node.nodes.supervisor_setup import (
     SafetySupervisorParameters,
     make_options,
@@ -117,6 +120,7 @@ class SafetySupervisor(Node):
         self._outputs = SupervisorOutputs(self, self._robot.joint_names)
         name = self._robot.controller.name
         expected = Expected(name, p.joint_state_rate_hz, p.clock_skew_s)
+        self._black_box = BlackBoxLink(p.black_box_head(self, self._robot, self._options))
         self._inputs = SupervisorInputs(
             self, self._robot.joint_names, self._controller, self._read, expected
         )
@@ -127,7 +131,7 @@ class SafetySupervisor(Node):
         self.create_service(SetBool, "supervisor/takeover", self._on_takeover)
         self._chunk_to_command_s = RollingPercentiles()
         self._gaps = GapStatistics(1.0 / p.control_rate_hz)
-        self.failed = False
+        self.failed, self._failure = False, ""
         self._loop = DeadlineLoop(1.0 / p.control_rate_hz, self, self._on_loop_failure)
         self.create_timer(1.0, self._diagnose, clock=Clock(clock_type=ClockType.STEADY_TIME))
         refused = use_realtime(
@@ -153,6 +157,9 @@ class SafetySupervisor(Node):
             self._requests.ask(Event.DISARM)
             self._resting.wait(self._options.stop_timeout_s)
         self._loop.stop()
+        news = self._black_box.close(self._failure)
+        if self.context.ok():
+            self._tell(news)
         self._service_manager.close()
         self._lock.close()
 
@@ -185,6 +192,7 @@ class SafetySupervisor(Node):
         self._faults = ", ".join(fault.name for fault in decision.faults)
         stamp_ns = StampNs(decided.due_ns + decided.taken.ros_offset_ns)
         self._outputs.say(decision, stamp_ns)
+        self._black_box.remember(decided.due_ns, decided.taken, decision)
 
     def _command(self, decision: Decision) -> None:
         # When it is handed over; what the middleware does then is not ours to time.
@@ -205,6 +213,8 @@ class SafetySupervisor(Node):
     def _on_loop_failure(self) -> None:
         # What was sent ends at rest by itself; a supervisor that cannot decide must not go on.
         self.failed = True
+        # In a `finally`, so the exception is still there.
+        self._failure = said(sys.exc_info()[1] or RuntimeError("unknown"))
         self.get_logger().fatal("the control loop failed; the supervisor ends")
         rclpy.try_shutdown()
 
@@ -245,7 +255,7 @@ class SafetySupervisor(Node):
             )
             self.get_logger().warning(text)
             said = Occurrence("PLACEHOLDERS", Severity.NOTICE, text)
-            self._outputs.tell(said, self._state.mode, ros_now(self))
+            self._outputs.tell([said], self._state.mode, ros_now(self))
 
     def _diagnose(self) -> None:
         # The only collections there are; the old generation is frozen, so they are short.
@@ -267,7 +277,9 @@ class SafetySupervisor(Node):
             "command_gaps_over_3_periods": str(self._gaps.over_three_periods()),
             "command_jitter_ms_p99": f"{self._gaps.jitter_p99_ms():.3f}",
             "refused_messages": str(self._inputs.guard.refused.total()),
+            **self._black_box.status,
         }
+        self._tell(self._black_box.news())
         message = diagnostics_to_msg(
             self,
             values,
@@ -276,6 +288,12 @@ class SafetySupervisor(Node):
             hardware_id=self._robot.name,
         )
         self._diagnostics.publish(message)
+
+    def _tell(self, news: Sequence[Occurrence]) -> None:
+        for occurrence in news:
+            self.get_logger().info(occurrence.text)
+        if news:
+            self._outputs.tell(news, self._state.mode, ros_now(self))
 
 
 def _refuse_parameters(parameters: list[Parameter]) -> SetParametersResult:

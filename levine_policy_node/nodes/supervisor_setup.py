@@ -9,6 +9,7 @@ from rclpy.node import Node
 
 from levine_policy_node.core.supervision import SupervisorOptions
 from levine_policy_node.core.surroundings import ControllerOptions
+from levine_policy_node.nodes.black_box_link import BlackBoxSettings, black_box_head
 from levine_policy_node.robot import Robot
 from levine_policy_node.robot_effort import effort_options
 from levine_policy_node.ros.controllers.forward_command import (
@@ -53,6 +54,11 @@ class SafetySupervisorParameters:
         "Distance of other hosts' clocks that refuses to arm [s]", low=0.001, high=10.0
     )
 
+    black_box_root: str = parameter("Folder of the stops; empty: no black box")
+    black_box_files: int = parameter("Stops that are kept", low=1, high=100_000)
+    black_box_mb: int = parameter("Size of the stops that are kept [MB]", low=32, high=1_000_000)
+    black_box_reserve_gb: float = parameter("Space left to others [GB]", low=0.0, high=1000.0)
+
     realtime_priority: int = parameter("SCHED_FIFO if permitted; 0: off", low=0, high=99)
     lock_memory: bool = parameter("Keep all memory resident (mlockall)")
     cpus: tuple[int, ...] = parameter("Processors to run on; empty: all", default=())
@@ -63,6 +69,20 @@ class SafetySupervisorParameters:
                 "window_s: must be at least lead_s + command_period_s + one tick, or the "
                 "controller brakes between two windows"
             )
+
+    def black_box_head(
+        self, node: Node, robot: Robot, options: SupervisorOptions
+    ) -> dict[str, object] | None:
+        """What the black box has to know; None if there is to be none."""
+        if not self.black_box_root:
+            return None
+        settings = BlackBoxSettings(
+            self.black_box_root,
+            self.black_box_files,
+            self.black_box_mb,
+            self.black_box_reserve_gb,
+        )
+        return black_box_head(node, settings, robot, options)
 
 
 Output = JointTrajectoryOutput | ForwardCommandOutput | ForwardEffortOutput

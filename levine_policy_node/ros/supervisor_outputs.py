@@ -78,15 +78,15 @@ class SupervisorOutputs:
             told = [self._status(o, decision.mode, decision.source) for o in decision.occurrences]
             self._publish_events(told, stamp_ns)
 
-    def tell(self, occurrence: Occurrence, mode: ModeState, stamp_ns: StampNs) -> None:
-        """Publish an event that no tick brought about; it is not logged.
+    def tell(self, occurrences: Sequence[Occurrence], mode: ModeState, stamp_ns: StampNs) -> None:
+        """Publish events that no tick brought about; they are not logged.
 
         Args:
-            occurrence: What to tell.
+            occurrences: What to tell.
             mode: Present mode.
             stamp_ns: Present time on the ROS clock.
         """
-        self._publish_events([self._status(occurrence, mode, "")], stamp_ns)
+        self._publish_events([self._status(o, mode, "") for o in occurrences], stamp_ns)
 
     def _beat(self, stamp_ns: StampNs) -> None:
         """Count the ticks on `supervisor/heartbeat`, at the rate the policy's side waits for."""

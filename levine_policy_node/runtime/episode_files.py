@@ -69,7 +69,7 @@ class EpisodeFiles:
         """
         try:
             self.open_file.rename(self.closed_file)
-            _sync_directory(self.directory)
+            sync_directory(self.directory)
         except OSError as error:
             raise _cannot_write(self.closed_file, error) from error
 
@@ -132,7 +132,7 @@ def write_text(path: Path, text: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
 
@@ -142,7 +142,7 @@ def free_gigabytes(directory: Path) -> float:
     return shutil.disk_usage(directory).free / GIGABYTE
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Make a new or renamed entry survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:

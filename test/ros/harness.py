@@ -106,6 +106,9 @@ class NodeProcess:
         environment: dict[str, str] | None = None,
     ) -> None:
         self.name = name
+        if name == "safety_supervisor":
+            # Stops are written only where a test wants to read them.
+            parameters = {"black_box_root": "''", **(parameters or {})}
         arguments = ["--ros-args"]
         if params_file is not None:
             arguments += ["--params-file", str(params_file)]

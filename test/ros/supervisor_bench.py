@@ -121,8 +121,9 @@ class Script(Node):
 class Bench:
     """A supervisor process with the script it moves, and the ears of the test."""
 
-    def __init__(self, ros: Graph, robot: str = "sim_so101") -> None:
+    def __init__(self, ros: Graph, robot: str = "sim_so101", stops: str = "''") -> None:
         self.ros = ros
+        self.stops = stops
         self.robot = robot
         self.modes: list[str] = []
         self.script = Script()
@@ -147,6 +148,7 @@ class Bench:
                 "robot": self.robot,
                 "joint_state_timeout_s": 0.4,
                 "reference_timeout_s": 0.4,
+                "black_box_root": self.stops,
             },
         )
         self.until("DISARMED")
