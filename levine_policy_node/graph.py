@@ -116,8 +116,11 @@ def build_graph(options: GraphOptions) -> tuple[Process, ...]:
     if options.simulate:
         scene = {"seed": options.seed, "task": options.task}
         processes.append(_process("sim_arm", {**robot_parameter, **scene}, options))
-    stops = {"black_box_root": str(options.recordings.resolve() / "stops")}
-    processes.append(_process("safety_supervisor", {**robot_parameter, **stops}, options))
+    # Nobody looks into the stops of a simulation that is not even recorded.
+    kept = options.recorder or not options.simulate
+    stops = str(options.recordings.resolve() / "stops") if kept else ""
+    supervisor = {**robot_parameter, "black_box_root": stops}
+    processes.append(_process("safety_supervisor", supervisor, options))
     if options.split_runtime:
         processes.append(_process("camera_ingest", policy_parameter, options))
         processes.append(_process("policy_executor", policy_parameter, options))

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         )
     finally:
         view.close()
-    mcap_files = sorted(str(path) for path in recordings.rglob("*.mcap"))
+    mcap_files = sorted(str(path) for path in recordings.rglob("ep_*.mcap"))
     results = {**summary.results(), "mcap_files": mcap_files}
     if mcap_files:
         results["plot"] = str(plot_episode(Path(mcap_files[0]), out / "demo.png"))

@@ -36,6 +36,19 @@ def test_the_recorder_may_die_without_ending_the_graph():
     ]
 
 
+@pytest.mark.parametrize(
+    ("simulate", "recorder", "kept"),
+    [(True, True, True), (False, True, True), (False, False, True), (True, False, False)],
+)
+def test_stops_of_an_arm_are_always_kept(simulate, recorder, kept):
+    options = dataclasses.replace(
+        DEMO, simulate=simulate, recorder=recorder, recordings=Path("elsewhere")
+    )
+    (supervisor,) = (p for p in build_graph(options) if p.executable == "safety_supervisor")
+    expected = str(Path("elsewhere/stops").resolve()) if kept else ""
+    assert supervisor.parameters["black_box_root"] == expected
+
+
 def test_arguments_parse_back_to_the_same_values():
     options = dataclasses.replace(
         DEMO, namespace="/lab/", overrides={"sim_arm": {"view_fps": 15.0, "seed": 9}}
