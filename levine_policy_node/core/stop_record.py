@@ -57,6 +57,8 @@ class StopRecord:
         proposal: `supervisor/proposal`.
         ticks: Documents of `supervisor/ticks`, each with `time_s`.
         events: `supervisor/events`, in order.
+        last_window_s: When the last window that was sent ends, which is at rest [s]; None if none
+            was sent.
         chunks: When each chunk came [s] and its source tag.
     """
 
@@ -69,6 +71,7 @@ class StopRecord:
     proposal: Track
     ticks: Sequence[Mapping[str, Any]] = ()
     events: Sequence[Happening] = ()
+    last_window_s: float | None = None
     chunks: Sequence[tuple[float, str]] = field(default=())
 
     @property

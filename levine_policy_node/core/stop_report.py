@@ -85,7 +85,9 @@ def report_of(record: StopRecord) -> StopReport:
     rest_velocity = float(options.get("rest_velocity", _REST_VELOCITY))
     arm = np.array([limits.get(n, {}).get("role", "arm") == "arm" for n in record.joint_names])
     rest_s = rest_time(record.measured, rest_velocity, arm)
-    decided = next((t for t in record.ticks if t["time_s"] >= 0.0), None)
+    # A supervisor that died decided nothing any more; its last tick tells most.
+    last = record.ticks[-1] if record.ticks else None
+    decided = next((t for t in record.ticks if t["time_s"] >= 0.0), last)
     times = [tick["time_s"] for tick in record.ticks]
     came = [time_s for time_s, _ in record.chunks if time_s <= 0.0]
     tags = [tag for _, tag in record.chunks] + [*record.command.sources]

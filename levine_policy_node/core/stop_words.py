@@ -73,6 +73,12 @@ def _course(record: StopRecord, report: StopReport) -> Iterator[str]:
         predicted = report.predicted_s
         by_limits = "" if predicted is None else f"; by the limits {predicted * 1e3:.0f} ms"
         yield f"  command   at rest {report.commanded_rest_s * 1e3:.0f} ms after it{by_limits}"
+    if record.metadata["cause"] in _OWN_ENDS and record.last_window_s is not None:
+        rest_ms = record.last_window_s * 1e3
+        yield (
+            f"  window    the last one sent ends at rest {rest_ms:.0f} ms after it, played "
+            "by the controller itself"
+        )
 
 
 def _events(record: StopRecord) -> Iterator[str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from levine_policy_node.core.message_bytes import (
     read_string,
 )
 from levine_policy_node.core.stop_record import Happening, StopRecord, Track, empty_track
+from levine_policy_node.core.trajectory_message import read_trajectory
 from levine_policy_node.core.units import NS_PER_S
 from levine_policy_node.errors import RecordingError
 from levine_policy_node.runtime.stop_saver import FORMAT, FORMAT_VERSION
@@ -57,11 +59,10 @@ def read_stop(path: Path) -> StopRecord | OtherFile:
     """
     content = _read(path)
     head = content.metadata.get("levine", {})
-    if head.get("format") != FORMAT:
+    if not content.is_stop:
         times = content.span
         seconds = (times[1] - times[0]) / NS_PER_S if times is not None else 0.0
-        counts = {topic: len(found) for topic, found in content.messages.items()}
-        return OtherFile(path.name, head, seconds, counts)
+        return OtherFile(path.name, head, seconds, dict(content.counts))
     if head.get("version") != str(FORMAT_VERSION):
         raise RecordingError(
             f"{path}: version {head.get('version')} of {FORMAT}; this program reads "
@@ -78,11 +79,19 @@ def read_stop(path: Path) -> StopRecord | OtherFile:
 
 @dataclass(slots=True)
 class _Content:
-    """Records of a file in their order: metadata by name, messages by topic."""
+    """Records of a file in their order: metadata by name, messages by topic.
+
+    Messages of another file than a stop are only counted: an episode may be larger than memory.
+    """
 
     metadata: dict[str, dict[str, str]] = field(default_factory=dict[str, "dict[str, str]"])
     messages: dict[str, list[Message]] = field(default_factory=dict[str, "list[Message]"])
+    counts: Counter[str] = field(default_factory=Counter[str])
     span: tuple[int, int] | None = None
+
+    @property
+    def is_stop(self) -> bool:
+        return self.metadata.get("levine", {}).get("format") == FORMAT
 
 
 def _read(path: Path) -> _Content:
@@ -97,14 +106,17 @@ def _read(path: Path) -> _Content:
                 elif isinstance(record, Channel):
                     names[record.id] = record.topic
                 elif isinstance(record, Message):
-                    content.messages.setdefault(names[record.channel_id], []).append(record)
+                    topic = names[record.channel_id]
+                    content.counts[topic] += 1
+                    if content.is_stop:
+                        content.messages.setdefault(topic, []).append(record)
                     first, last = content.span or (record.log_time, record.log_time)
                     content.span = min(first, record.log_time), max(last, record.log_time)
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read ({error.strerror})") from error
     except (McapError, EOFError, ValueError, KeyError) as error:
         torn = error
-    if torn is not None and not content.messages:
+    if torn is not None and not content.counts:
         raise RecordingError(
             f"{path}: not an MCAP, or damaged before its first message "
             f"({type(torn).__name__}: {torn})"
@@ -142,8 +154,17 @@ def _stop(path: Path, content: _Content) -> StopRecord:
             for m in messages(topics.EVENTS)
             for status in read_diagnostics(m.data)[1]
         ],
+        last_window_s=_window_end(messages(topics.WINDOW), stop_ns),
         chunks=[(time_s(m), read_header(m.data).frame_id) for m in messages(topics.CHUNKS)],
     )
+
+
+def _window_end(windows: list[Message], stop_ns: int) -> float | None:
+    """When the last window ends, which is at rest; None if none was sent."""
+    found = read_trajectory(windows[-1].data) if windows else None
+    if found is None:
+        return None
+    return (found.stamp_ns - stop_ns) / NS_PER_S + float(found.times_s[-1])
 
 
 def _value(text: str) -> Any:

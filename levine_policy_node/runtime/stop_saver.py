@@ -60,19 +60,24 @@ class StopSaver:
     """Takes the steps of `BlackBox` and writes a file per incident; `take` never blocks."""
 
     def __init__(
-        self, store: StopStore, surroundings: Surroundings, tell: Callable[[Saved], None]
+        self,
+        store: StopStore,
+        surroundings: Surroundings,
+        tell: Callable[[Saved], None],
+        queued: int = _QUEUED,
     ) -> None:
         """Start the thread.
 
         Args:
             store: Where files are kept.
             surroundings: Written into every file.
-            tell: Called from the thread, once per incident.
+            tell: Called once per incident, from the thread or from `take`.
+            queued: Steps that wait for the disk at most.
         """
         self._store = store
         self._around = surroundings
         self._tell = tell
-        self._steps: queue.Queue[Step | None] = queue.Queue(_QUEUED)
+        self._steps: queue.Queue[Step | None] = queue.Queue(queued)
         self._refused = False
         self._thread = threading.Thread(target=self._run, name="stop_saver", daemon=True)
         self._thread.start()
@@ -92,6 +97,9 @@ class StopSaver:
             self._steps.put_nowait(step)
         except queue.Full:
             self._refused = True
+            if isinstance(step, Begun):
+                problem = "the disk has not taken the stops before it yet"
+                self._tell(Saved(step.stop, problem=problem))
 
     def close(self, timeout_s: float) -> bool:
         """Wait until everything is written, at most `timeout_s` [s]; False if it is not."""

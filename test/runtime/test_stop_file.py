@@ -16,7 +16,7 @@ from rosbags.typesys import Stores, get_typestore
 from stop_ticks import OFFSET_NS, ROBOT, silenced
 
 from levine_policy_node.cli.main import EXIT_OK, EXIT_USAGE, main
-from levine_policy_node.core.black_box import BlackBox, Stop
+from levine_policy_node.core.black_box import DIED, BlackBox, Stop
 from levine_policy_node.core.stop_messages import TYPES
 from levine_policy_node.core.stop_record import StopRecord
 from levine_policy_node.core.stop_report import report_of
@@ -52,7 +52,7 @@ AROUND = Surroundings(
 )
 
 
-def save(root: Path, ticks=TICKS, *, repeats: int = 1, **bounds) -> list[Saved]:
+def save(root: Path, ticks=TICKS, *, repeats: int = 1, cause: str = "", **bounds) -> list[Saved]:
     """Write the stop in `ticks`; returns what was told about it."""
     told: list[Saved] = []
     limits = {"keep_files": 10, "keep_mb": 500, "reserve_gb": 0.0, **bounds}
@@ -62,7 +62,7 @@ def save(root: Path, ticks=TICKS, *, repeats: int = 1, **bounds) -> list[Saved]:
         for data in ticks:
             for step in box.add(unpack_tick(data), len(data)):
                 saver.take(step)
-        for step in box.finish("", ""):
+        for step in box.finish(cause, ""):
             saver.take(step)
     assert saver.close(30.0)
     return told
@@ -158,6 +158,19 @@ def test_show_says_it_in_words_and_in_a_plot(stop_file, tmp_path, capsys):
     document = json.loads(figures.read_text())
     assert document["stop"]["cause"] == "POLICY_LOST"
     assert document["report"]["rest_s"] > 0.0
+
+
+def test_a_dead_supervisors_file_says_what_the_controller_had(tmp_path, capsys):
+    moving = TICKS[: len(TICKS) - 160]
+    (saved,) = save(tmp_path, moving, cause=DIED)
+    assert main(["record", "show", saved.file]) == EXIT_OK
+    text = capsys.readouterr().out
+    assert "SUPERVISOR_DIED (the supervisor's process ended without a farewell)" in text
+    record = read_stop(Path(saved.file))
+    assert f"ends at rest {record.last_window_s * 1e3:.0f} ms after it" in text
+    # At most 0.1 s of motion, and the brake.
+    assert 0.05 < record.last_window_s < 0.5
+    assert report_of(record).ages_ms["joint_states"] == pytest.approx(3.0)
 
 
 def test_a_torn_file_is_shown_as_far_as_it_goes(stop_file, tmp_path, capsys):
@@ -296,15 +309,20 @@ def test_a_disk_that_hangs_holds_up_nobody_and_memory_stays_bounded(tmp_path, mo
     monkeypatch.setattr(StopStore, "new_file", slow)
     told: list[Saved] = []
     store = StopStore(tmp_path, keep_files=100, keep_mb=500, reserve_gb=0.0)
-    saver = StopSaver(store, AROUND, told.append)
+    saver = StopSaver(store, AROUND, told.append, queued=300)
     box = BlackBox()
-    first = [step for data in TICKS for step in box.add(unpack_tick(data), len(data))]
-    for _ in range(40):
-        for step in first:
+    steps = [step for data in TICKS for step in box.add(unpack_tick(data), len(data))]
+    for _ in range(10):
+        for step in steps:
             saver.take(step)
-    assert saver.waiting <= 2048
+    assert saver.waiting <= 300
     assert not saver.close(0.1)
     released.set()
     assert saver.close(60.0)
-    assert 1 <= len(told) < 40
-    assert all(Path(saved.file).exists() for saved in told)
+    assert len(told) == 10
+    dropped = [saved for saved in told if saved.problem]
+    assert dropped
+    assert all("the disk has not taken" in saved.problem for saved in dropped)
+    written = [saved for saved in told if not saved.problem]
+    assert written
+    assert all(Path(saved.file).exists() for saved in written)
