@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from levine_policy_node.core.modes import LATCHED
 from levine_policy_node.core.stop_messages import ESTOP, HEARTBEAT, JOINT_STATES, TARGET
 from levine_policy_node.core.stop_record import StopRecord
 from levine_policy_node.core.stop_report import StopReport
 
 _COLOURS = {"POLICY": "#d9ead3", "HUMAN": "#fff2cc", "STOPPING": "#f4cccc", "PAUSED": "#eeeeee"}
 _LATCHED = "#ea9999"
+_LATCHES = {mode.value for mode in LATCHED}
 _AGES = {
     JOINT_STATES: "#0b5394",
     HEARTBEAT: "#e69138",
@@ -21,7 +23,7 @@ _AGES = {
     ESTOP: "#cc0000",
 }
 # Beyond it an age says no more.
-_OLDEST_MS = 1000.0
+_OLDEST_MS = 500.0
 
 
 def plot_stop(record: StopRecord, report: StopReport, image_file: Path) -> Path:
@@ -47,7 +49,7 @@ def plot_stop(record: StopRecord, report: StopReport, image_file: Path) -> Path:
     axes[0].set_title(f"{cause}: {evidence}", fontsize=9)
     axes[-1].set_xlabel("time after the stop began [s]")
     image_file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(image_file, dpi=110)
+    figure.savefig(image_file, dpi=90)
     pyplot.close(figure)
     return image_file
 
@@ -76,16 +78,23 @@ def _draw_ages(axis: Any, record: StopRecord) -> None:
 
 
 def _draw_modes(axis: Any, record: StopRecord, report: StopReport) -> None:
-    begins = [time_s for time_s, _ in report.modes]
-    if begins:
-        begins[0] = -report.seconds_before
-    ends = [*begins[1:], report.seconds_after]
-    for begin, end, (_, mode) in zip(begins, ends, report.modes, strict=True):
-        name = mode.partition("(")[0]
-        colour = _COLOURS.get(name, _LATCHED if name in {"PSTOP", "FAULT", "ESTOP"} else "white")
+    for begin, end, mode in _spans(record):
+        colour = _COLOURS.get(mode, _LATCHED if mode in _LATCHES else "white")
         axis.axvspan(begin, end, color=colour, alpha=0.5, lw=0)
     for stop in record.end.get("stops", [{"time_ns": record.metadata["time_ns"]}]):
         later_s = (stop["time_ns"] - record.metadata["time_ns"]) / 1e9
         axis.axvline(later_s, color="#cc0000", lw=1.2)
     if report.rest_s is not None:
         axis.axvline(report.rest_s, color="#38761d", lw=1.0, ls="--")
+
+
+def _spans(record: StopRecord) -> list[tuple[float, float, str]]:
+    """Begin and end [s] of every mode in the file."""
+    found: list[tuple[float, float, str]] = []
+    for tick in record.ticks:
+        time_s, mode = float(tick["time_s"]), str(tick["mode"]).partition("(")[0]
+        if found and found[-1][2] == mode:
+            found[-1] = (found[-1][0], time_s, mode)
+        else:
+            found.append((time_s, time_s, mode))
+    return found

@@ -32,6 +32,13 @@ class Track:
         """Index of the last row at or before `time_s`; -1 if there is none."""
         return int(self.times_s.searchsorted(time_s, side="right")) - 1
 
+    def before(self, time_s: float) -> Track:
+        """The rows before `time_s`."""
+        end = int(self.times_s.searchsorted(time_s, side="left"))
+        return Track(
+            self.times_s[:end], self.position[:end], self.velocity[:end], self.sources[:end]
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Happening:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from levine_policy_node.core.limits import JointLimits
+from levine_policy_node.core.modes import ACTIVE
 from levine_policy_node.core.quintic import JointPoint
 from levine_policy_node.core.shaper import brake
 from levine_policy_node.core.stop_record import StopRecord, Track
@@ -84,7 +85,9 @@ def report_of(record: StopRecord) -> StopReport:
     options: Mapping[str, Any] = record.metadata.get("options", {})
     rest_velocity = float(options.get("rest_velocity", _REST_VELOCITY))
     arm = np.array([limits.get(n, {}).get("role", "arm") == "arm" for n in record.joint_names])
-    rest_s = rest_time(record.measured, rest_velocity, arm)
+    again_s = moved_again(record)
+    measured, command = record.measured.before(again_s), record.command.before(again_s)
+    rest_s = rest_time(measured, rest_velocity, arm)
     # A supervisor that died decided nothing any more; its last tick tells most.
     last = record.ticks[-1] if record.ticks else None
     decided = next((t for t in record.ticks if t["time_s"] >= 0.0), last)
@@ -95,10 +98,10 @@ def report_of(record: StopRecord) -> StopReport:
     return StopReport(
         source=record.command.sources[before] if before >= 0 else "",
         rest_s=rest_s,
-        commanded_rest_s=rest_time(record.command, 1e-6, np.ones_like(arm)),
+        commanded_rest_s=rest_time(command, 1e-6, np.ones_like(arm)),
         predicted_s=predicted_rest(record, limits, options),
         joints=tuple(
-            _joint(record, j, rest_s, limits.get(name, {}))
+            _joint(name, j, (measured, command), rest_s, limits.get(name, {}))
             for j, name in enumerate(record.joint_names)
         ),
         ages_ms=decided["age_ms"] if decided is not None else {},
@@ -110,6 +113,13 @@ def report_of(record: StopRecord) -> StopReport:
         seconds_after=max(times, default=0.0),
         missing_ticks=int(record.end.get("missing_ticks", 0)),
     )
+
+
+def moved_again(record: StopRecord) -> float:
+    """When somebody moved the arm again after the stop, in the same file [s]; infinite if not."""
+    active = {mode.value for mode in ACTIVE}
+    later = (t["time_s"] for t in record.ticks if t["time_s"] > 0.0 and t["mode"] in active)
+    return float(next(later, math.inf))
 
 
 def rest_time(track: Track, speed: float, joints: np.ndarray) -> float | None:
@@ -174,12 +184,17 @@ def joint_limits(names: Sequence[str], limits: Mapping[str, Any]) -> JointLimits
 
 
 def _joint(
-    record: StopRecord, j: int, rest_s: float | None, limit: Mapping[str, Any]
+    name: str,
+    j: int,
+    tracks: tuple[Track, Track],
+    rest_s: float | None,
+    limit: Mapping[str, Any],
 ) -> JointStop:
-    measured, begin = record.measured, max(record.measured.until(0.0), 0)
-    name, allowed = record.joint_names[j], float(limit.get("velocity", math.nan))
+    measured, command = tracks
+    allowed = float(limit.get("velocity", math.nan))
     if len(measured.times_s) == 0:
         return JointStop(name, None, None, None, None, allowed, None)
+    begin = max(measured.until(0.0), 0)
     end = len(measured.times_s) - 1 if rest_s is None else max(measured.until(rest_s), begin)
     place = measured.position[:, j]
     speeds: FloatArray = np.abs(measured.velocity[begin:, j])
@@ -190,13 +205,12 @@ def _joint(
         speed=float(measured.velocity[begin, j]),
         fastest=float(speeds.max()),
         limit=allowed,
-        error=_error(record, j),
+        error=_error(measured, command, j),
     )
 
 
-def _error(record: StopRecord, j: int) -> float | None:
+def _error(measured: Track, command: Track, j: int) -> float | None:
     """Largest distance of the measured joint from its command since the stop."""
-    command, measured = record.command, record.measured
     if len(command.times_s) < 2:
         return None
     shown = (measured.times_s >= 0.0) & (measured.times_s <= command.times_s[-1])

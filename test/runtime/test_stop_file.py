@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from mcap.reader import make_reader
 from rosbags.typesys import Stores, get_typestore
-from stop_ticks import OFFSET_NS, ROBOT, silenced
+from stop_ticks import OFFSET_NS, ROBOT, Scene, silenced
 
 from levine_policy_node.cli.main import EXIT_OK, EXIT_USAGE, main
 from levine_policy_node.core.black_box import DIED, BlackBox, Stop
+from levine_policy_node.core.modes import Event
 from levine_policy_node.core.stop_messages import TYPES
 from levine_policy_node.core.stop_record import StopRecord
 from levine_policy_node.core.stop_report import report_of
@@ -158,6 +159,18 @@ def test_show_says_it_in_words_and_in_a_plot(stop_file, tmp_path, capsys):
     document = json.loads(figures.read_text())
     assert document["stop"]["cause"] == "POLICY_LOST"
     assert document["report"]["rest_s"] > 0.0
+
+
+def test_what_moves_again_in_the_same_file_is_not_the_stop(tmp_path):
+    scene = Scene()
+    ticks = [*scene.run(0.1), *scene.run(0.1, Event.ARM), *scene.run(1.8, Event.ENGAGE)]
+    ticks += [*scene.run(0.4, Event.PAUSE), *scene.run(1.0, Event.RESUME)]
+    (saved,) = save(tmp_path, ticks)
+    assert saved.stop.cause == "OPERATOR_PAUSE"
+    report = report_of(read_stop(Path(saved.file)))
+    assert [mode for _, mode in report.modes][-1] == "POLICY"
+    assert report.rest_s < 0.4
+    assert max(abs(joint.moved) for joint in report.joints) < 0.15
 
 
 def test_a_dead_supervisors_file_says_what_the_controller_had(tmp_path, capsys):
