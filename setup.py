@@ -56,6 +56,7 @@ setup(
         "demo": ["matplotlib>=3.8"],
         "language": ["tokenizers>=0.19"],
         "cartesian": ["pin>=3"],
+        "collision": ["pin>=3.3", "coal>=3"],
         "remote": ["websockets>=11", "msgpack>=1"],
         # model-signing imports OpenSSL and does not declare it.
         "signing": ["model-signing>=1.1", "pyOpenSSL"],

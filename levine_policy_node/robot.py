@@ -26,6 +26,12 @@ from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.units import FloatArray
 from levine_policy_node.errors import ConfigError, UnknownNameError
 from levine_policy_node.resources import share_directory
+from levine_policy_node.robot_collision import (
+    Collision,
+    HandLimits,
+    cartesian_placeholders,
+    interface_refusal,
+)
 from levine_policy_node.robot_effort import CommandInterface, interface_problem
 from levine_policy_node.robot_joint import Joint, Text, by_position, stuck_joint
 from levine_policy_node.strict_model import Strict
@@ -64,6 +70,7 @@ class Hand(Strict):
     base: Text
     position_tolerance: float = Field(default=1e-3, ge=0)
     rotation_tolerance: float = Field(default=1e-2, ge=0)
+    limits: HandLimits | None = None
 
 
 class CameraStream(Strict):
@@ -106,6 +113,7 @@ class Robot(Strict):
     position_margin: float = Field(default=0.02, ge=0)
     home: dict[str, float]
     hand: Hand | None = None
+    collision: Collision | None = None
     controller: Controller
     cameras: dict[str, CameraStream]
     sha256: str = ""
@@ -124,7 +132,10 @@ class Robot(Strict):
         stuck = stuck_joint(limits)
         if stuck:
             raise ValueError(f"joints.{stuck}")
-        problem = interface_problem(self.controller.type, self.controller, self.joints)
+        hand_limits = None if self.hand is None else self.hand.limits
+        problem = interface_problem(
+            self.controller.type, self.controller, self.joints
+        ) or interface_refusal(self.controller.interface, self.collision, hand_limits)
         if problem:
             raise ValueError(problem)
         return self
@@ -171,7 +182,9 @@ class Robot(Strict):
 
     def placeholders(self) -> tuple[str, ...]:
         """Limits nobody published, as `joint.limit`, to show when arming."""
-        return tuple(f"{n}.{limit}" for n, j in self.joints.items() for limit in j.placeholder)
+        joints = tuple(f"{n}.{limit}" for n, j in self.joints.items() for limit in j.placeholder)
+        hand_limits = None if self.hand is None else self.hand.limits
+        return (*joints, *cartesian_placeholders(self.collision, hand_limits))
 
 
 def robots_directory() -> Path:

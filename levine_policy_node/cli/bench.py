@@ -16,6 +16,7 @@ BENCHES = {
     "unsafe": "random commands and acts: is anything unsafe ever sent?",
     "swap": "policies swapped at random moments, and bad bundles refused meanwhile",
     "families": "every family's export: parity with its own code, success on the arm",
+    "collision": "what it costs to check where a chunk leads",
     "jitter": "how punctual commands are while cameras, inference and recorder run",
 }
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
 from levine_policy_node.cli.table import format_table
-from levine_policy_node.errors import ConfigError
+from levine_policy_node.errors import ConfigError, SystemDependencyError
 from levine_policy_node.robot import Robot, load_robot
+from levine_policy_node.runtime.collision_model import collision_model
 from levine_policy_node.urdf import find_urdf, hand_problems, read_urdf, urdf_problems
 
 
@@ -39,8 +40,10 @@ def _check_urdf(robot: Robot) -> list[str]:
     try:
         urdf = find_urdf(robot)
         problems = [*urdf_problems(robot, read_urdf(urdf)), *hand_problems(robot, urdf)]
+        if not problems:
+            collision_model(robot)
         return [str(problem) for problem in problems]
-    except ConfigError as error:
+    except (ConfigError, SystemDependencyError) as error:
         return [str(error)]
 
 
@@ -54,9 +57,27 @@ def _hand(robot: Robot) -> list[str]:
     hand = robot.hand
     if hand is None:
         return []
-    return [
+    lines = [
         f"  hand        {hand.frame} in {hand.base}, within {hand.position_tolerance:g} m and "
         f"{hand.rotation_tolerance:g} rad"
+    ]
+    if hand.limits is not None:
+        stars = dict.fromkeys(hand.limits.placeholder, "*")
+        given = hand.limits.model_dump(exclude_none=True, exclude={"source", "placeholder"})
+        says = (f"{name}{stars.get(name, '')} {value}" for name, value in given.items())
+        lines.append(f"  its limits  {'; '.join(says)}")
+    return lines
+
+
+def _collision(robot: Robot) -> list[str]:
+    collision = robot.collision
+    if collision is None:
+        return []
+    star = "*" if collision.placeholder else ""
+    places = ", ".join(collision.keep_out) or "nothing"
+    return [
+        f"  collision   {len(collision.shapes)} links{star}, kept out of {places}, margin "
+        f"{collision.margin:g} m ({collision.source})"
     ]
 
 
@@ -72,6 +93,7 @@ def _describe(robot: Robot) -> str:
         f"  takes       {controller.interface}s{silence}",
         f"  margin      commands stay {_margins(robot)} inside the position limits",
         *_hand(robot),
+        *_collision(robot),
         "",
         _joint_table(robot),
         "",

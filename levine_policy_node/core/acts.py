@@ -7,10 +7,17 @@ from dataclasses import replace
 
 from levine_policy_node.core.faults import cleared
 from levine_policy_node.core.modes import Event, Mode
-from levine_policy_node.core.motions import HOME_SOURCE, armed_position, going_to, lead_time
+from levine_policy_node.core.motions import (
+    HOME_SOURCE,
+    armed_position,
+    going_to,
+    lead_time,
+    stopped,
+)
 from levine_policy_node.core.permits import PERMITS, hindrance
 from levine_policy_node.core.plan import Plan
-from levine_policy_node.core.reference import Prepared, Rejected, follow, to_steady
+from levine_policy_node.core.reference import Followed, Prepared, Rejected, to_steady
+from levine_policy_node.core.safe_way import follow_clear, keep_clear, slower_limits
 from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs
@@ -107,8 +114,9 @@ def prepare_chunk(
     if isinstance(reference, Rejected):
         return chunk
     lead_s = options.planning_s + (options.lead_s if options.sends_windows else 0.0)
-    followed = follow(state.plan, reference, now_ns, lead_s, options.limits)
-    if isinstance(followed, Rejected):
+    around = options.surroundings
+    followed = follow_clear(state.plan, reference, now_ns, lead_s, options.limits, around)
+    if isinstance(followed, Rejected) and not followed.blocked:
         return chunk
     return Prepared(chunk, reference, state.plan, followed)
 
@@ -118,7 +126,7 @@ def follow_chunk(
     now_ns: SteadyNs,
     options: SupervisorOptions,
     prepared: Prepared | None = None,
-) -> tuple[SupervisorState, str] | Rejected:
+) -> tuple[SupervisorState, Followed] | Rejected:
     """Follow the newest chunk from the commanded state.
 
     Args:
@@ -128,7 +136,7 @@ def follow_chunk(
         prepared: The newest chunk if its plan was worked out before; used if it still holds.
 
     Returns:
-        The state with the new plan and which limit cut the chunk ("" for none), or why not.
+        The state with the new plan and what became of the chunk, or why not.
     """
     if state.plan is None or state.reference is None:
         return Rejected("no usable policy/action_chunk has been received")
@@ -136,21 +144,24 @@ def follow_chunk(
         followed = prepared.followed
     else:
         lead_s = options.lead_s if options.sends_windows else 0.0
-        followed = follow(state.plan, state.reference, now_ns, lead_s, options.limits)
+        around = options.surroundings
+        followed = follow_clear(
+            state.plan, state.reference, now_ns, lead_s, options.limits, around
+        )
     if isinstance(followed, Rejected):
         return followed
     watch = replace(state.watch, starving_ns=None)
-    return replace(state, plan=followed.plan, watch=watch), followed.cut
+    return replace(state, plan=followed.plan, watch=watch), followed
 
 
 def _still_holds(
     prepared: Prepared, state: SupervisorState, now_ns: SteadyNs, options: SupervisorOptions
 ) -> bool:
-    return (
-        prepared.before is state.plan
-        and prepared.reference is state.reference
-        and prepared.followed.splice_ns >= lead_time(now_ns, options)
-    )
+    if prepared.before is not state.plan or prepared.reference is not state.reference:
+        return False
+    followed = prepared.followed
+    # What is in the way now is in the way a little later, too.
+    return isinstance(followed, Rejected) or followed.splice_ns >= lead_time(now_ns, options)
 
 
 def gone_to(
@@ -162,11 +173,32 @@ def gone_to(
     *,
     homing: bool = False,
 ) -> SupervisorState | Rejected:
-    """Go to rest at `pose` (J,) [rad] from the commanded state."""
-    plan = state.plan and going_to(state.plan, pose, source, now_ns, options)
-    if plan is None:
+    """Go to rest at `pose` (J,) [rad] from the commanded state, as far as the way is clear.
+
+    The home motion is made whole or not at all, and leads away from what the arm is too near to.
+    A target in whose direction nothing is clear stops the arm.
+    """
+    before = state.plan
+    plan = before and going_to(before, pose, source, now_ns, options)
+    if before is None or plan is None:
         return Rejected("there is no motion to it within the limits")
-    return replace(state, plan=plan, homing=homing, target=pose)
+    blocked = ""
+    if options.surroundings is not None:
+        splice_ns = before.splice_time(lead_time(now_ns, options))
+        slower = slower_limits(plan, splice_ns, options.limits, options.surroundings)
+        if slower is not None:
+            gently = replace(options, limits=slower)
+            plan = going_to(before, pose, source, now_ns, gently) or plan
+        kept = keep_clear(plan, splice_ns, options.limits, options.surroundings, leaving=homing)
+        if isinstance(kept, Rejected):
+            if homing:
+                return kept
+            plan, blocked = stopped(before, now_ns, options), kept.reason
+        elif kept.cut and homing:
+            return Rejected(kept.cut, blocked=True)
+        else:
+            plan, blocked = kept.plan, kept.cut
+    return replace(state, plan=plan, homing=homing, target=pose, blocked=blocked)
 
 
 def taken_up(

@@ -21,9 +21,15 @@ _SHORTEST_USE_NS = nanoseconds(0.1)
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Why a chunk was not used."""
+    """Why a chunk was not used.
+
+    Attributes:
+        reason: For people.
+        blocked: Whether it is because something is in the way.
+    """
 
     reason: str
+    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +39,14 @@ class Followed:
     Attributes:
         plan: The new plan.
         splice_ns: When it begins to differ from the plan before.
-        cut: Which limit cut the chunk short, or "".
+        cut: What cut the chunk short, or "".
+        slowed: Why and by how much it was slowed, or "".
     """
 
     plan: Plan
     splice_ns: SteadyNs
     cut: str = ""
+    slowed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +57,13 @@ class Prepared:
         chunk: As it arrived.
         reference: The chunk on the steady clock.
         before: The plan that is continued; `followed` is of no use to any other.
-        followed: The new plan.
+        followed: The new plan, or what is in its way.
     """
 
     chunk: Timeline[StampNs]
     reference: Timeline[SteadyNs]
     before: Plan
-    followed: Followed
+    followed: Followed | Rejected
 
 
 def to_steady(

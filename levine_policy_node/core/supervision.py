@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from levine_policy_node.core.collision_rules import Surroundings
 from levine_policy_node.core.effort_limits import EffortOptions
 from levine_policy_node.core.effort_timeline import EffortTimeline
 from levine_policy_node.core.faults import Fault, Severity
@@ -64,6 +65,7 @@ class SupervisorOptions:
             within this of it; else the measured position is.
         efforts: Of an arm that takes efforts; None for one that takes positions.
         controller: How closely the controller is watched.
+        surroundings: What motions must stay clear of; None if the robot file says nothing of it.
     """
 
     limits: JointLimits
@@ -94,6 +96,7 @@ class SupervisorOptions:
     resume_distance: float = 0.03
     efforts: EffortOptions | None = None
     controller: ControllerOptions = STOCK_CONTROLLER
+    surroundings: Surroundings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +287,7 @@ class SupervisorState:
         offset_ns: ROS clock minus steady clock, held while armed.
         homing: Whether HUMAN is the `home` motion.
         target: Operator's target the plan goes to.
+        blocked: What is in the way of that target, or "".
         faults: Latched faults with their evidence.
         watch: Memory of the watchdogs.
         pushing: Memory for an arm that takes efforts.
@@ -301,6 +305,7 @@ class SupervisorState:
     offset_ns: int = 0
     homing: bool = False
     target: FloatArray | None = None
+    blocked: str = ""
     faults: Mapping[Fault, str] = field(default_factory=dict[Fault, str])
     watch: Watch = Watch()
     pushing: Pushing = Pushing()

@@ -93,6 +93,7 @@ class _Tick:
         self.occurrences: list[Occurrence] = []
         self.overrun: Overrun | None = None
         self.delayed = False
+        self.blocked = ""
 
     # What arrived.
 
@@ -141,10 +142,12 @@ class _Tick:
         followed = follow_chunk(self.state, self.now_ns, self.options, prepared)
         if isinstance(followed, Rejected):
             self._note("CHUNK_REFUSED", Severity.NOTICE, followed.reason)
+            self.blocked = followed.reason if followed.blocked else ""
             return
-        self.state, cut = followed
-        if cut:
-            self._note("CHUNK_CUT", Severity.NOTICE, cut)
+        self.state, motion = followed
+        for name, text in (("CHUNK_SLOWED", motion.slowed), ("CHUNK_CUT", motion.cut)):
+            if text:
+                self._note(name, Severity.NOTICE, text)
 
     # Faults.
 
@@ -158,6 +161,8 @@ class _Tick:
         if late is not None and (late.gap_s > self.options.overrun_s or human):
             evidence = f"{late.gap_s * 1e3:.0f} ms between two ticks"
             seen.update(counting({Fault.OVERRUN: evidence}, self.state.mode.mode))
+        if self.blocked:
+            seen.update(counting({Fault.BLOCKED: self.blocked}, self.state.mode.mode))
         self._latch(seen)
 
     def _forget(self, causes: dict[Fault, str]) -> None:
@@ -208,7 +213,9 @@ class _Tick:
                 self.state = moved
 
     def settle(self) -> None:
-        """Notice what has come to an end by itself."""
+        """Notice what has come to an end by itself, and what is in the operator's way."""
+        if self.state.blocked and not self.before.blocked:
+            self._note("TARGET_CUT", Severity.NOTICE, self.state.blocked)
         if ran_out(self.state, self.now_ns):
             self._note("STARVED", Severity.NOTICE, starvation(self.state, self.now_ns))
         over = ending(self.state, self.before.mode, self.now_ns, self.inputs, self.options)
@@ -239,7 +246,7 @@ class _Tick:
             # Nothing was held, and the arm may be anywhere by now, so there is nothing to hold.
             self.state = replace(self.state, plan=None)
         if new.mode not in ACTIVE:
-            self.state = replace(self.state, homing=False, target=None)
+            self.state = replace(self.state, homing=False, target=None, blocked="")
 
     # What is sent.
 

@@ -18,6 +18,7 @@ from levine_policy_node.ros.controllers.forward_command import (
 )
 from levine_policy_node.ros.controllers.joint_trajectory import JointTrajectoryOutput
 from levine_policy_node.ros.parameters import parameter
+from levine_policy_node.runtime.collision_model import collision_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,5 +116,6 @@ def make_options(
         tick_s=1.0 / p.control_rate_hz,
         efforts=effort_options(robot.controller, robot.joints),
         controller=ControllerOptions(p.reference_timeout_s, p.reference_tolerance),
+        surroundings=collision_model(robot),
         **given,
     )

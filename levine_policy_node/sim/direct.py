@@ -33,6 +33,7 @@ from levine_policy_node.core.units import NS_PER_S, StampNs, SteadyNs, nanosecon
 from levine_policy_node.errors import ConfigError
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.runtime.bundle import load_bundle
+from levine_policy_node.runtime.collision_model import collision_model
 from levine_policy_node.runtime.merge_choice import MergeChoice, merge_options, prefix_options
 from levine_policy_node.runtime.policy_loader import LoadedPolicy, load_policy
 from levine_policy_node.runtime.replan_choice import ReplanChoice, replan_options
@@ -139,6 +140,7 @@ class DirectCell:
             limits=limits,
             home=robot.home_position(),
             exempt=~robot.arm_joints(),
+            surroundings=collision_model(robot),
         )
         self._now = _START
         self._plant = Plant(
