@@ -17,6 +17,7 @@ from levine_policy_node.resources import share_directory
 from levine_policy_node.robot import load_robot
 from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.trust import Trust, TrustLevel
+from levine_policy_node.sros2 import enclave_path
 
 ParameterValue = bool | int | float | str
 
@@ -81,6 +82,8 @@ class Process:
     def ros_arguments(self, options: GraphOptions) -> list[str]:
         """Command-line arguments after the executable, without a launch system."""
         arguments = ["--ros-args", "--log-level", options.log_level]
+        # Nothing where security is off.
+        arguments += ["--enclave", enclave_path(self.executable, options.namespace)]
         if options.namespace:
             arguments += ["-r", f"__ns:=/{options.namespace.strip('/')}"]
         for path in self.parameter_files:

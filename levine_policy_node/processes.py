@@ -12,6 +12,7 @@ from pathlib import Path
 
 from levine_policy_node.graph import GraphOptions, Process
 from levine_policy_node.parentage import as_parent
+from levine_policy_node.ros.security import require_security
 
 _STOP_GRACE_S = 5.0
 
@@ -42,6 +43,7 @@ class ProcessGroup:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> ProcessGroup:
+        require_security()
         try:
             for process in self._graph:
                 self.start(process)

@@ -16,6 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from levine_policy_node.errors import LevineError
 from levine_policy_node.parentage import end_with_parent
+from levine_policy_node.ros.security import in_one_line, require_security
 from levine_policy_node.ros.spin import Spinner
 
 EXIT_OK = 0
@@ -40,14 +41,20 @@ def run(
     Returns:
         The process exit code.
     """
-    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        require_security()
+        with in_one_line():
+            rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    except LevineError as error:
+        return _refuse(error)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
     end_with_parent()
     nodes: Sequence[Node] = ()
     try:
-        nodes = factory()
+        with in_one_line():
+            nodes = factory()
         # What start-up made is never garbage. Looking through it again takes tens of milliseconds
         # with the interpreter lock held, time enough to miss a heartbeat.
         gc.collect()
@@ -58,8 +65,7 @@ def run(
     except ExternalShutdownException:
         pass
     except LevineError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_USAGE
+        return _refuse(error)
     finally:
         for node in nodes:
             close = getattr(node, "close", None)
@@ -68,3 +74,8 @@ def run(
             node.destroy_node()
         rclpy.try_shutdown()
     return EXIT_OK
+
+
+def _refuse(error: LevineError) -> int:
+    sys.stderr.write(f"error: {error}\n")
+    return EXIT_USAGE

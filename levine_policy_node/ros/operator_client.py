@@ -12,6 +12,8 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from levine_policy_node.ros import qos
+from levine_policy_node.ros.security import in_one_line, require_security
+from levine_policy_node.sros2 import OPERATOR, enclave_path
 
 CALL_TIMEOUT_S = 5.0
 LATCHED_MODES = frozenset({"PSTOP", "FAULT", "ESTOP"})
@@ -26,9 +28,11 @@ class OperatorClient:
     """
 
     def __init__(self, name: str, namespace: str = "") -> None:
+        require_security()
         self.context = Context()
-        self.context.init()
-        self.node = Node(name, namespace=namespace, context=self.context)
+        with in_one_line():
+            self.context.init(args=["--ros-args", "--enclave", enclave_path(OPERATOR, namespace)])
+            self.node = Node(name, namespace=namespace, context=self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self.mode = ""
