@@ -11,7 +11,8 @@ from levine_policy_node.launch_actions import graph_actions
 
 ARGUMENTS = {
     "robot": (None, "robot file: a shipped name or a path"),
-    "policy": (None, "policy bundle: a shipped name or a path"),
+    "policy": ("", "policy bundle: a shipped name or a path"),
+    "only": ("", "start these processes here, others run on another host; between spaces"),
     "namespace": ("", "ROS namespace of every node"),
     "recorder": ("true", "record episodes"),
     "recordings": ("recordings", "directory for episodes"),

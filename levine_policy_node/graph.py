@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from levine_policy_node.errors import ConfigError
+from levine_policy_node.errors import ConfigError, UnknownNameError
 from levine_policy_node.resources import share_directory
-from levine_policy_node.robot import load_robot
-from levine_policy_node.runtime.bundle import load_bundle
+from levine_policy_node.robot import Robot, load_robot
+from levine_policy_node.runtime.bundle import Bundle, load_bundle
 from levine_policy_node.runtime.trust import Trust, TrustLevel
 from levine_policy_node.sros2 import enclave_path
 
 ParameterValue = bool | int | float | str
 
+POLICY_PROCESSES = frozenset({"policy_runtime", "camera_ingest", "policy_executor"})
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
@@ -30,7 +31,7 @@ class GraphOptions:
 
     Attributes:
         robot: Name of a robot file that ships, or a path.
-        policy: Name of a bundle that ships, or a path.
+        policy: Name of a bundle that ships, or a path; "" where no process here runs it.
         namespace: ROS namespace of every node, "" for none.
         recorder: Whether episodes are recorded.
         recordings: Directory for episodes.
@@ -38,6 +39,7 @@ class GraphOptions:
         seed: Scene of the simulation.
         task: What its episodes are about.
         split_runtime: Run camera ingest and executor as two processes.
+        only: The processes of this host; empty for all. The others run on another host.
         log_level: Level of every node.
         trust: What must vouch for the bundle: off, checksums or signature.
         trust_key: Public key of who signs bundles, for signature.
@@ -54,6 +56,7 @@ class GraphOptions:
     seed: int = 0
     task: str = "pick_place"
     split_runtime: bool = False
+    only: tuple[str, ...] = ()
     log_level: str = "info"
     trust: str = "checksums"
     trust_key: Path | None = None
@@ -110,9 +113,11 @@ def build_graph(options: GraphOptions) -> tuple[Process, ...]:
         )
     robot = load_robot(options.robot)
     trust = Trust(cast("TrustLevel", options.trust), options.trust_key)
-    bundle = load_bundle(options.policy, trust).for_robot(robot)
+    bundle = _bundle(options, robot, trust)
     robot_parameter = {"robot": str(robot.path)}
-    policy_parameter = {**robot_parameter, "policy": str(bundle.path), **_trust_parameters(trust)}
+    policy_parameter = {**robot_parameter, **_trust_parameters(trust)}
+    if bundle is not None:
+        policy_parameter["policy"] = str(bundle.path)
     if options.remote_hosts:
         policy_parameter["remote_hosts"] = ",".join(options.remote_hosts)
     processes: list[Process] = []
@@ -140,12 +145,33 @@ def build_graph(options: GraphOptions) -> tuple[Process, ...]:
         recorder = {
             **robot_parameter,
             "root": str(options.recordings.resolve()),
-            "policy_name": bundle.name,
-            "policy_sha256": bundle.sha256,
+            # Else the recorder takes them from the source tags of what it records.
+            **({} if bundle is None else _provenance(bundle)),
             "seed": options.seed,
         }
         processes.append(_process("intervention_recorder", recorder, options, essential=False))
-    return tuple(processes)
+    return _of_this_host(processes, options)
+
+
+def _of_this_host(processes: list[Process], options: GraphOptions) -> tuple[Process, ...]:
+    names = [process.executable for process in processes]
+    for name in options.only:
+        if name not in names:
+            raise UnknownNameError("only", "", name, names)
+    return tuple(p for p in processes if not options.only or p.executable in options.only)
+
+
+def _bundle(options: GraphOptions, robot: Robot, trust: Trust) -> Bundle | None:
+    """The policy, checked; None where another host runs it and this one was not told which."""
+    if options.policy:
+        return load_bundle(options.policy, trust).for_robot(robot)
+    if not options.only or POLICY_PROCESSES & set(options.only):
+        raise ConfigError("policy", "", "is not given", "Name a bundle that ships, or a path")
+    return None
+
+
+def _provenance(bundle: Bundle) -> dict[str, ParameterValue]:
+    return {"policy_name": bundle.name, "policy_sha256": bundle.sha256}
 
 
 def _trust_parameters(trust: Trust) -> dict[str, ParameterValue]:

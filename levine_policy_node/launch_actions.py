@@ -38,6 +38,7 @@ def graph_actions(context: LaunchContext, *, simulate: bool) -> list[Node | Regi
         recordings=Path(value("recordings")),
         simulate=simulate,
         seed=int(value("seed")) if simulate else 0,
+        only=() if simulate else tuple(value("only").split()),
         log_level=value("log_level"),
         trust=given("trust", "checksums"),
         trust_key=Path(given("trust_key")) if given("trust_key") else None,

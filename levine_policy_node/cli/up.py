@@ -18,13 +18,20 @@ from levine_policy_node.processes import ProcessGroup
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `levine up`."""
     parser.add_argument("--robot", required=True, help="robot file: a shipped name or a path")
-    parser.add_argument("--policy", required=True, help="policy bundle: a shipped name or a path")
+    parser.add_argument("--policy", default="", help="policy bundle: a shipped name or a path")
     parser.add_argument("--namespace", default="", help="ROS namespace of every node")
     parser.add_argument("--no-recorder", action="store_true", help="do not record episodes")
     parser.add_argument("--recordings", type=Path, default=Path("recordings"), metavar="DIR")
     parser.add_argument("--sim", action="store_true", help="start sim_arm in place of an arm")
     parser.add_argument("--seed", type=int, default=0, help="scene of the simulation")
     parser.add_argument("--split", action="store_true", help="cameras and policy as two processes")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="PROCESS",
+        help="start these here; the others run on another host",
+    )
     add_trust_arguments(parser)
     add_remote_arguments(parser)
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
@@ -42,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
         simulate=options.sim,
         seed=options.seed,
         split_runtime=options.split,
+        only=tuple(options.only),
         log_level=options.log_level,
         trust=options.trust,
         trust_key=options.trust_key,

@@ -30,6 +30,15 @@ def test_choices():
     assert executables(split_runtime=True)[2:4] == ["camera_ingest", "policy_executor"]
 
 
+def test_each_host_starts_its_part_and_needs_no_more():
+    robot = {"only": ("safety_supervisor", "intervention_recorder"), "simulate": False}
+    assert executables(**robot) == list(robot["only"])
+    assert executables(**robot, policy="") == list(robot["only"])
+    recorder = build_graph(dataclasses.replace(DEMO, **robot, policy=""))[1]
+    assert "policy_name" not in recorder.parameters
+    assert executables(only=("policy_runtime",)) == ["policy_runtime"]
+
+
 def test_the_recorder_may_die_without_ending_the_graph():
     assert [p.executable for p in build_graph(DEMO) if not p.essential] == [
         "intervention_recorder"
@@ -74,6 +83,9 @@ def test_every_parameter_file_exists():
         ({"robot": "nobody"}, "nobody"),
         ({"policy": "nothing"}, "nothing"),
         ({"log_level": "loud"}, "loud"),
+        ({"only": ("policy_executor",)}, "policy_executor"),
+        ({"policy": ""}, "policy: is not given"),
+        ({"policy": "", "only": ("policy_runtime",)}, "policy: is not given"),
     ],
 )
 def test_a_bad_choice_is_refused_before_anything_starts(changes, named):
