@@ -79,33 +79,30 @@ def command_topic(robot: Robot) -> str:
 
 def access_of(robot: Robot) -> dict[str, Access]:
     """What each node may do."""
-    frames = tuple(
-        camera.topic or f"camera/{name}/image" for name, camera in robot.cameras.items()
-    )
+    frames = _frames(robot)
     devices = tuple(
         f"camera/{name}/image" for name, camera in robot.cameras.items() if not camera.topic
     )
-    operator = Access(
-        publish=("operator/target", "estop", "task", "goal"),
-        subscribe=(
-            "joint_states", "supervisor/*", "policy/*", "sim/episode", "robot_description",
-            "camera/view/image", *frames,
-        ),
-        request=("supervisor/*", "recorder/*", "sim/*", "*/set_parameters"),
-    )  # fmt: skip
     supervisor = tuple(f"supervisor/{name}" for name in ("mode", "proposal", "command", "events"))
+    alive = "supervisor/heartbeat"
     chunks = ("policy/action_chunk", "policy/raw_chunk")
+    reference = f"{robot.controller.name}/reference"
     access = {
         "safety_supervisor": Access(
-            publish=(command_topic(robot), *supervisor),
+            publish=(command_topic(robot), *supervisor, alive),
             subscribe=(
-                "joint_states", chunks[0], "policy/heartbeat", "operator/target", "estop",
+                "joint_states", chunks[0], "policy/heartbeat", "policy/problem",
+                "operator/target", "estop", reference,
+                f"{robot.controller.name}/controller_state", "controller_manager/activity",
             ),
             reply=("supervisor/*",),
         ),
         "policy_executor": Access(
-            publish=(*chunks, "policy/heartbeat", "policy/swap", "~/transition_event"),
-            subscribe=("joint_states", "supervisor/mode", "task", "goal", *frames),
+            publish=(
+                *chunks, "policy/heartbeat", "policy/problem", "policy/swap",
+                "~/transition_event",
+            ),
+            subscribe=("joint_states", "supervisor/mode", alive, "task", "goal", *frames),
             reply=_LIFECYCLE,
         ),
         "camera_ingest": Access(
@@ -119,17 +116,38 @@ def access_of(robot: Robot) -> dict[str, Access]:
             ),
             reply=("recorder/*", *_LIFECYCLE),
         ),
-        "sim_arm": Access(
-            publish=(
-                "joint_states", "sim/episode", "robot_description", "goal", "camera/view/image",
-                *frames,
-            ),
-            subscribe=(command_topic(robot),),
-            reply=("sim/*",),
-        ),
-        **dict.fromkeys(ENCLAVES[OPERATOR], operator),
+        "sim_arm": _simulated(robot),
+        **dict.fromkeys(ENCLAVES[OPERATOR], _operator(robot)),
     }  # fmt: skip
     return {name: _with_any_node(own) for name, own in access.items()}
+
+
+def _frames(robot: Robot) -> tuple[str, ...]:
+    cameras = robot.cameras.items()
+    return tuple(camera.topic or f"camera/{name}/image" for name, camera in cameras)
+
+
+def _simulated(robot: Robot) -> Access:
+    """What stands in for the controller, the joints and the cameras."""
+    return Access(
+        publish=(
+            "joint_states", "sim/episode", "robot_description", "goal", "camera/view/image",
+            f"{robot.controller.name}/reference", *_frames(robot),
+        ),
+        subscribe=(command_topic(robot),),
+        reply=("sim/*",),
+    )  # fmt: skip
+
+
+def _operator(robot: Robot) -> Access:
+    return Access(
+        publish=("operator/target", "estop", "task", "goal"),
+        subscribe=(
+            "joint_states", "supervisor/*", "policy/*", "sim/episode", "robot_description",
+            "camera/view/image", *_frames(robot),
+        ),
+        request=("supervisor/*", "recorder/*", "sim/*", "*/set_parameters"),
+    )  # fmt: skip
 
 
 def policy_xml(robot: Robot, namespace: str = "") -> str:

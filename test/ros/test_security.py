@@ -30,7 +30,11 @@ NODES = {
     "intervention_recorder": InterventionRecorder,
 }
 # Created only when something is asked for: an instruction, a goal, simulated time, ...
-SOMETIMES = {"/clock", "/diagnostics", "/parameter_events", "/task", "/goal"}
+SOMETIMES = {
+    "/clock", "/diagnostics", "/parameter_events", "/task", "/goal", "/policy/problem",
+    "/arm_controller/reference", "/arm_controller/controller_state",
+    "/controller_manager/activity", "/supervisor/heartbeat",
+}  # fmt: skip
 # Read by itself only where camera_ingest is not in its process, and then from the first tick on.
 SOMETIMES_HERE = {"policy_executor": {"/camera/front/image", "/camera/wrist/image"}}
 NO_PLUGIN = {"ROS_SECURITY_ENABLE": "true"}
