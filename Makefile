@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv/bin
 DEMO_ARGS ?= --episodes 3
+SOAK_ARGS ?= --minutes 30
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench format clean fuzz
+.PHONY: help setup demo test check bench soak format clean fuzz
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,6 +32,9 @@ bench: setup ## Every benchmark; writes docs/benchmarks.md (20 minutes)
 	@$(VENV)/levine bench jitter --docs docs/benchmarks.md
 	@$(VENV)/levine bench families --docs docs/benchmarks.md
 	@$(VENV)/levine bench overhead --docs docs/benchmarks.md
+
+soak: setup ## Half an hour on saturated processors: false stops and leaks
+	@$(VENV)/levine bench soak $(SOAK_ARGS)
 
 fuzz: setup ## Fuzz what reads bundles, a minute; needs `pip install atheris`
 	@$(VENV)/python tools/fuzz_bundle.py -max_total_time=60

@@ -17,6 +17,8 @@ BENCHES = {
     "swap": "policies swapped at random moments, and bad bundles refused meanwhile",
     "families": "every family's export: parity with its own code, success on the arm",
     "collision": "what it costs to check where a chunk leads",
+    "sil": "faults brought about in real processes: killed, stopped, starved, lied to",
+    "soak": "a long run on saturated processors: false stops, and what grows",
     "jitter": "how punctual commands are while cameras, inference and recorder run",
 }
 

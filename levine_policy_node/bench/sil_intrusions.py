@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases in which somebody else publishes, or the disk is full."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from levine_policy_node.bench.sil_cases import (
+    CannotRunHereError,
+    SilCase,
+    Trial,
+    braked,
+    comes_to_rest,
+)
+from levine_policy_node.bench.sil_world import SilWorld
+from levine_policy_node.graph import GraphOptions
+from levine_policy_node.ros.operator_client import LATCHED_MODES
+from levine_policy_node.ros.rollout import RolloutError
+from levine_policy_node.sros2 import command_topic
+
+_FULL_DISK_MB = 24
+_TOLD_S = 3.0
+_END_S = 5.0
+# What a controller is given ahead: a gap that is shorter is not noticed by the arm.
+_GAP_MS = 100.0
+_CHUNK = bytes(1 << 16)
+
+
+def rogue_publisher(world: SilWorld, rng: random.Random) -> Trial:
+    """Somebody else commands the controller at 50 Hz while the policy moves the arm."""
+    with _intruder("rogue", command_topic(world.robot)) as intruder:
+        world.engage(rng)
+        reaction_ms = braked(world, _let_loose(intruder))
+        latched = world.rollout.spin_until(lambda: world.rollout.mode in LATCHED_MODES, _END_S)
+    problem = "" if latched else f"ended in {world.rollout.mode}"
+    return Trial(reaction_ms, problem or comes_to_rest(world))
+
+
+def message_flood(world: SilWorld, rng: random.Random) -> Trial:
+    """Heartbeats at 10 kHz: the ticks go on, and the supervisor latches."""
+    with _intruder("flood", "policy/heartbeat") as intruder:
+        world.engage(rng)
+        begun_ns = _let_loose(intruder)
+        reaction_ms = braked(world, begun_ns)
+        latched = world.rollout.spin_until(lambda: world.rollout.mode in LATCHED_MODES, _END_S)
+    problem = "" if latched else f"ended in {world.rollout.mode}"
+    gap_ms = world.longest_gap_ms(begun_ns)
+    if gap_ms > _GAP_MS:
+        problem = problem or f"{gap_ms:.0f} ms between two windows"
+    return Trial(reaction_ms, problem or comes_to_rest(world), {"gap_ms": gap_ms})
+
+
+def full_disk(world: SilWorld, rng: random.Random) -> Trial:
+    """The recorder's disk fills up in an episode: it says so, and the arm goes on."""
+    world.engage(rng)
+    filler = world.recordings / "filler"
+    world.complaints.clear()
+    try:
+        _fill(filler)
+        full_ns = world.now_ns()
+        told = lambda: any("space" in text.lower() for _, _, text in world.complaints)  # noqa: E731
+        if not world.rollout.spin_until(told, _TOLD_S):
+            raise RolloutError(f"nobody says that the disk is full, but {world.complaints}")
+        # The recorder may come to the end of the disk before the last byte is taken.
+        reaction_ms = max(0.0, (world.complaints[-1][0] - full_ns) / 1e6)
+        world.rollout.spin_for(0.5)
+        gap_ms = world.longest_gap_ms(full_ns)
+        problem = "" if world.rollout.mode == "POLICY" else f"went to {world.rollout.mode}"
+        if gap_ms > _GAP_MS:
+            problem = problem or f"{gap_ms:.0f} ms between two windows"
+    finally:
+        filler.unlink()
+    world.disarm()
+    return Trial(reaction_ms, problem or _not_whole(world.recordings), {"gap_ms": gap_ms})
+
+
+def _not_whole(recordings: Path) -> str:
+    """The newest episode must not pass for a whole one."""
+    documents = sorted(recordings.rglob("episode.json"), key=lambda path: path.stat().st_mtime)
+    if not documents:
+        return "no episode was recorded"
+    document = json.loads(documents[-1].read_text())
+    whole = document["state"] == "closed" and document["outcome"] == "success"
+    return f"{documents[-1].parent.name} passes for whole" if whole else ""
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(_CHUNK):
+            pass
+
+
+@contextlib.contextmanager
+def _small_disk(options: GraphOptions, folder: Path) -> Iterator[SilWorld]:
+    """The graph, recording to a disk of its own that is small."""
+    options.recordings.mkdir()
+    size = f"size={_FULL_DISK_MB}m"
+    command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(options.recordings)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise CannotRunHereError("there is no mount here") from error
+    if mounted.returncode != 0:
+        raise CannotRunHereError(f"a tmpfs cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        with SilWorld(options, folder) as world:
+            yield world
+    finally:
+        subprocess.run(["umount", "--lazy", str(options.recordings)], check=False)
+
+
+@contextlib.contextmanager
+def _intruder(kind: str, topic: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that has joined the graph and waits to be let loose."""
+    command = [sys.executable, "-m", "levine_policy_node.bench.intruder", kind, topic]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    ) as process:
+        try:
+            _line(process)
+            yield process
+        finally:
+            # It leaves the graph by itself; killed, it would seem to be there for a while.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=_END_S)
+            process.kill()
+
+
+def _let_loose(process: subprocess.Popen[str]) -> int:
+    """Begin; returns when the first message was sent [ns]."""
+    if process.stdin is not None:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return int(_line(process))
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    line = process.stdout.readline() if process.stdout is not None else ""
+    if not line:
+        raise RolloutError("the intruder ended")
+    return line.strip()
+
+
+_RECORDED = {
+    "intervention_recorder": {"min_free_gb": 0.0, "reserve_gb": 0.0},
+}
+
+CASES: Mapping[str, SilCase] = {
+    "rogue_publisher": SilCase(
+        (56, 57), "another process commands the controller at 50 Hz", 40.0, rogue_publisher
+    ),
+    "message_flood": SilCase((64,), "heartbeats at 10 kHz", 200.0, message_flood),
+    "full_disk": SilCase(
+        (40,),
+        f"a tmpfs of {_FULL_DISK_MB} MiB fills up in an episode",
+        1000.0,
+        full_disk,
+        options={"recorder": True},
+        overrides=_RECORDED,
+        opened=_small_disk,
+    ),
+}

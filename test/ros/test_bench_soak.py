@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a soak run is judged."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from levine_policy_node.bench.soak import Growth, Sample, Soak, _sample, growth
+
+
+def run_of(seconds=1200, mb_per_h=0.0, descriptors=lambda _: 20, spikes=False):
+    rng = random.Random(1)
+    return [
+        Sample(
+            float(t),
+            100.0 + mb_per_h * t / 3600.0 + (50.0 if spikes and rng.random() < 0.1 else 0.0),
+            descriptors(t),
+            8,
+        )
+        for t in range(seconds)
+    ]
+
+
+@pytest.mark.parametrize("mb_per_h", [0.0, 0.5, 3.0, -2.0])
+def test_memory_slope_is_found_beneath_spikes(mb_per_h):
+    found = growth("x", run_of(mb_per_h=mb_per_h, spikes=True))
+    assert found.rss_mb_per_h == pytest.approx(mb_per_h, abs=0.05)
+    assert found.within == (mb_per_h < 1.0)
+
+
+def test_files_that_come_and_go_are_no_leak_and_one_that_stays_is():
+    coming_and_going = run_of(descriptors=lambda t: 20 + t % 7)
+    assert growth("x", coming_and_going).descriptors == 0
+    leaking = run_of(descriptors=lambda t: 20 + t // 400)
+    assert growth("x", leaking).descriptors > 0
+    assert not growth("x", leaking).within
+
+
+def test_a_run_too_short_to_tell_does_not_pass():
+    assert not growth("x", run_of(seconds=3)).within
+
+
+def soak(**changed):
+    fine = {
+        "minutes": 30.0, "warm_up_s": 600.0, "episodes": 90, "stops": (), "missed_ticks": 3,
+        "violations": 0, "shared_memory": 0, "growths": (Growth("x", 100.0, 0.2, 0, 0),),
+    }  # fmt: skip
+    return Soak(**{**fine, **changed})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"stops": ("POLICY_LOST",)},
+        {"violations": 1},
+        {"shared_memory": 2},
+        {"growths": (Growth("x", 100.0, 1.2, 0, 0),)},
+        {"growths": (Growth("x", 100.0, 0.0, 0, 1),)},
+    ],
+)
+def test_every_bar_counts(changed):
+    assert soak().passed
+    assert not soak(**changed).passed
+
+
+def test_a_process_is_sampled():
+    sample = _sample(os.getpid(), 1.0)
+    assert sample.rss_mb > 10.0
+    assert sample.descriptors >= 3
+    assert sample.threads >= 1
