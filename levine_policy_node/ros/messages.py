@@ -14,38 +14,17 @@ from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from levine_policy_node.core.action_chunk import ActionChunk
+from levine_policy_node.core.message_values import (
+    MessageError,
+    by_name,
+    check_size,
+    usable_timeline,
+)
 from levine_policy_node.core.observation import Goal, JointSample
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.trajectory_message import TrajectoryFields, read_trajectory
 from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs, nanoseconds
 from levine_policy_node.ros.clocks import stamp_from_msg, stamp_to_msg
-
-_MOST_NAMES = 1024
-_LARGEST_BYTES = 1 << 18
-
-
-class MessageError(ValueError):
-    """A message that must be dropped and counted; the text says why."""
-
-
-def by_name(wanted: Sequence[str], names: Sequence[str], values: Sequence[float]) -> FloatArray:
-    """Pick `values` in the order of `wanted`, by name, shape (J,).
-
-    Raises:
-        MessageError: If a name is missing or twice there, the lengths differ, or there are far
-            too many.
-    """
-    if len(names) > _MOST_NAMES:
-        raise MessageError(f"{len(names)} names (limit {_MOST_NAMES})")
-    if len(names) != len(values):
-        raise MessageError(f"{len(values)} values for {len(names)} names")
-    if len(set(names)) != len(names):
-        raise MessageError(f"a joint name is given twice: {', '.join(names)}")
-    table = dict(zip(names, values, strict=True))
-    missing = [name for name in wanted if name not in table]
-    if missing:
-        raise MessageError(f"joints missing: {', '.join(missing)}")
-    return np.array([table[name] for name in wanted], dtype=np.float64)
 
 
 def joint_sample_from_msg(message: JointState, joint_names: Sequence[str]) -> JointSample:
@@ -141,7 +120,7 @@ def timeline_from_msg(message: JointTrajectory, joint_names: Sequence[str]) -> T
         fields[2],
         message.header.frame_id,
     )
-    return _usable(found, joint_names)
+    return usable_timeline(found, joint_names)
 
 
 def timeline_from_bytes(data: bytes, joint_names: Sequence[str]) -> Timeline[StampNs]:
@@ -154,17 +133,7 @@ def timeline_from_bytes(data: bytes, joint_names: Sequence[str]) -> Timeline[Sta
     found = read_trajectory(data)
     if found is None:
         return timeline_from_msg(trajectory_from_bytes(data), joint_names)
-    return _usable(found, joint_names)
-
-
-def check_size(data: bytes) -> None:
-    """Refuse what would take longer to read than the supervisor may be held up.
-
-    Raises:
-        MessageError: If there are too many bytes.
-    """
-    if len(data) > _LARGEST_BYTES:
-        raise MessageError(f"{len(data)} bytes (limit {_LARGEST_BYTES})")
+    return usable_timeline(found, joint_names)
 
 
 def trajectory_from_bytes(data: bytes) -> JointTrajectory:
@@ -178,36 +147,6 @@ def trajectory_from_bytes(data: bytes) -> JointTrajectory:
     except RuntimeError as error:
         # rclpy's own RMWError is one.
         raise MessageError("not a trajectory_msgs/JointTrajectory") from error
-
-
-def _usable(found: TrajectoryFields, joint_names: Sequence[str]) -> Timeline[StampNs]:
-    """What was found in the order of `joint_names`, starting with its first knot.
-
-    Raises:
-        MessageError: If joints, times or values are not usable.
-    """
-    names = found.joint_names
-    if sorted(names) != sorted(joint_names):
-        raise MessageError(f"joints are {list(names)}, not {list(joint_names)}")
-    if np.any(np.diff(found.times_s) <= 0):
-        raise MessageError("time_from_start must strictly increase")
-    order = [names.index(name) for name in joint_names]
-    fields: list[FloatArray] = []
-    for field in ("positions", "velocities", "accelerations"):
-        values = getattr(found, field)[:, order]
-        if not np.all(np.isfinite(values)):
-            raise MessageError(f"{field} are not finite")
-        fields.append(values)
-    first_s = float(found.times_s[0])
-    return Timeline(
-        tuple(joint_names),
-        StampNs(found.stamp_ns + nanoseconds(first_s)),
-        found.times_s - first_s,
-        fields[0],
-        fields[1],
-        fields[2],
-        found.source,
-    )
 
 
 def action_chunk_to_msg(chunk: ActionChunk) -> JointTrajectory:

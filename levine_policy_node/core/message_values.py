@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What values in a message must be to be used, whoever brought the message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from levine_policy_node.core.timeline import Timeline
+from levine_policy_node.core.trajectory_message import TrajectoryFields
+from levine_policy_node.core.units import FloatArray, StampNs, nanoseconds
+
+_MOST_NAMES = 1024
+_LARGEST_BYTES = 1 << 18
+
+
+class MessageError(ValueError):
+    """A message that must be dropped and counted; the text says why."""
+
+
+def by_name(wanted: Sequence[str], names: Sequence[str], values: Sequence[float]) -> FloatArray:
+    """Pick `values` in the order of `wanted`, by name, shape (J,).
+
+    Raises:
+        MessageError: If a name is missing or twice there, the lengths differ, or there are far
+            too many.
+    """
+    if len(names) > _MOST_NAMES:
+        raise MessageError(f"{len(names)} names (limit {_MOST_NAMES})")
+    if len(names) != len(values):
+        raise MessageError(f"{len(values)} values for {len(names)} names")
+    if len(set(names)) != len(names):
+        raise MessageError(f"a joint name is given twice: {', '.join(names)}")
+    table = dict(zip(names, values, strict=True))
+    missing = [name for name in wanted if name not in table]
+    if missing:
+        raise MessageError(f"joints missing: {', '.join(missing)}")
+    return np.array([table[name] for name in wanted], dtype=np.float64)
+
+
+def check_size(data: bytes) -> None:
+    """Refuse what would take longer to read than the supervisor may be held up.
+
+    Raises:
+        MessageError: If there are too many bytes.
+    """
+    if len(data) > _LARGEST_BYTES:
+        raise MessageError(f"{len(data)} bytes (limit {_LARGEST_BYTES})")
+
+
+def usable_timeline(found: TrajectoryFields, joint_names: Sequence[str]) -> Timeline[StampNs]:
+    """What was found in the order of `joint_names`, starting with its first knot.
+
+    Raises:
+        MessageError: If joints, times or values are not usable.
+    """
+    names = found.joint_names
+    if sorted(names) != sorted(joint_names):
+        raise MessageError(f"joints are {list(names)}, not {list(joint_names)}")
+    if np.any(np.diff(found.times_s) <= 0):
+        raise MessageError("time_from_start must strictly increase")
+    order = [names.index(name) for name in joint_names]
+    fields: list[FloatArray] = []
+    for field in ("positions", "velocities", "accelerations"):
+        values = getattr(found, field)[:, order]
+        if not np.all(np.isfinite(values)):
+            raise MessageError(f"{field} are not finite")
+        fields.append(values)
+    first_s = float(found.times_s[0])
+    return Timeline(
+        tuple(joint_names),
+        StampNs(found.stamp_ns + nanoseconds(first_s)),
+        found.times_s - first_s,
+        fields[0],
+        fields[1],
+        fields[2],
+        found.source,
+    )
