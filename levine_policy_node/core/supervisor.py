@@ -44,7 +44,7 @@ from levine_policy_node.core.supervision import (
     SupervisorOptions,
     SupervisorState,
 )
-from levine_policy_node.core.units import SteadyNs
+from levine_policy_node.core.units import SteadyNs, seconds
 from levine_policy_node.core.watchdogs import causes_seen, counting, watched
 
 # Enough for the tracking band at the highest rate.
@@ -156,10 +156,12 @@ class _Tick:
         causes = causes_seen(self.state, self.now_ns, self.inputs, self.options)
         self._forget(causes)
         seen = counting(causes, self.state.mode.mode)
-        late = self.overrun
+        before_ns = self.state.ticked_ns
+        gap_s = 0.0 if before_ns is None else seconds(self.now_ns - before_ns)
         human = self.state.mode.mode is Mode.HUMAN
-        if late is not None and (late.gap_s > self.options.overrun_s or human):
-            evidence = f"{late.gap_s * 1e3:.0f} ms between two ticks"
+        # Whoever saw nothing for so long must not go on, even if the arm stood meanwhile.
+        if gap_s > self.options.overrun_s or (self.overrun is not None and human):
+            evidence = f"{gap_s * 1e3:.0f} ms between two ticks"
             seen.update(counting({Fault.OVERRUN: evidence}, self.state.mode.mode))
         if self.blocked:
             seen.update(counting({Fault.BLOCKED: self.blocked}, self.state.mode.mode))

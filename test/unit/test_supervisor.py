@@ -744,6 +744,26 @@ def test_a_late_tick_continues_from_the_brake_the_controller_was_left_with(gap_m
     assert_good(rig)
 
 
+@pytest.mark.parametrize("windows", [True, False])
+def test_a_supervisor_that_saw_nothing_for_long_pauses_an_arm_that_stood(windows):
+    """The arm has reached the operator's target; while nobody looked, the target went on."""
+    rig = Rig(options=replace(OPTIONS, sends_windows=windows))
+    rig.run(0.1)
+    rig.ask(Event.ARM)
+    rig.target = START.copy()
+    rig.run(0.05)
+    assert rig.ask(Event.TAKEOVER).accepted
+    rig.run(0.5)
+    rig.target = START + 0.4
+    rig.tick(after_ms=1000)
+    assert Fault.OVERRUN in rig.state.faults
+    assert rig.state.mode.mode in {Mode.STOPPING, Mode.PAUSED}
+    rig.run(0.3)
+    assert rig.state.mode.mode is Mode.PAUSED
+    np.testing.assert_allclose(rig.position, START, atol=1e-9)
+    assert_good(rig)
+
+
 def test_a_supervisor_that_dies_leaves_a_stop_behind():
     rig = Rig().moving()
     for decision in rig.decisions:
