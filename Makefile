@@ -5,7 +5,7 @@ DEMO_ARGS ?= --episodes 3
 SOAK_ARGS ?= --minutes 30
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench soak format clean fuzz
+.PHONY: help setup demo test check bench faults soak format clean fuzz
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ bench: setup ## Every benchmark; writes docs/benchmarks.md (20 minutes)
 
 soak: setup ## Half an hour on saturated processors: false stops and leaks
 	@$(VENV)/levine bench soak $(SOAK_ARGS)
+
+faults: setup ## Every fault many times; writes docs/faults.md (an hour)
+	@$(VENV)/levine faults --trials 100 --docs docs/faults.md
 
 fuzz: setup ## Fuzz what reads bundles, a minute; needs `pip install atheris`
 	@$(VENV)/python tools/fuzz_bundle.py -max_total_time=60

@@ -30,6 +30,7 @@ COMMANDS = {
     "check": "print what a policy bundle sees and does, and whether it fits a robot",
     "check-robot": "validate a robot file",
     "swap": "give a running executor another policy and wait for the outcome",
+    "faults": "bring about every fault in a simulation and time what comes of it",
     "eval": "measure a policy's success rate on the simulated task",
     "sros2": "write the security policy that lets only the supervisor command the arm",
     "calibrate": "measure the delays of a running robot and write them to its file",
