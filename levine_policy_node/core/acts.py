@@ -114,7 +114,7 @@ def prepare_chunk(
     if isinstance(reference, Rejected):
         return chunk
     lead_s = options.planning_s + (options.lead_s if options.sends_windows else 0.0)
-    around = options.surroundings
+    around = options.obstacles
     followed = follow_clear(state.plan, reference, now_ns, lead_s, options.limits, around)
     if isinstance(followed, Rejected) and not followed.blocked:
         return chunk
@@ -144,7 +144,7 @@ def follow_chunk(
         followed = prepared.followed
     else:
         lead_s = options.lead_s if options.sends_windows else 0.0
-        around = options.surroundings
+        around = options.obstacles
         followed = follow_clear(
             state.plan, state.reference, now_ns, lead_s, options.limits, around
         )
@@ -183,13 +183,13 @@ def gone_to(
     if before is None or plan is None:
         return Rejected("there is no motion to it within the limits")
     blocked = ""
-    if options.surroundings is not None:
+    if options.obstacles is not None:
         splice_ns = before.splice_time(lead_time(now_ns, options))
-        slower = slower_limits(plan, splice_ns, options.limits, options.surroundings)
+        slower = slower_limits(plan, splice_ns, options.limits, options.obstacles)
         if slower is not None:
             gently = replace(options, limits=slower)
             plan = going_to(before, pose, source, now_ns, gently) or plan
-        kept = keep_clear(plan, splice_ns, options.limits, options.surroundings, leaving=homing)
+        kept = keep_clear(plan, splice_ns, options.limits, options.obstacles, leaving=homing)
         if isinstance(kept, Rejected):
             if homing:
                 return kept

@@ -35,7 +35,7 @@ _NOTHING = 1e-9
 _LEAVING_ROOM = 0.002
 
 
-class Surroundings(Protocol):
+class Obstacles(Protocol):
     """What is known of bodies and places, for P pairs and J joints."""
 
     @property
@@ -85,7 +85,7 @@ class Breach:
 
 
 def first_breach(
-    motion: JointPoint, period_s: float, around: Surroundings, *, leaving: bool = False
+    motion: JointPoint, period_s: float, around: Obstacles, *, leaving: bool = False
 ) -> Breach | None:
     """Find where a motion comes too near to something, or None if it never does.
 
@@ -140,7 +140,7 @@ def _travelled(motion: JointPoint, period_s: float, reach: FloatArray) -> FloatA
     return travelled
 
 
-def _breach(index: int, room: FloatArray, margins: FloatArray, around: Surroundings) -> Breach:
+def _breach(index: int, room: FloatArray, margins: FloatArray, around: Obstacles) -> Breach:
     pair = int(np.argmin(np.nan_to_num(room, nan=-np.inf)))
     return Breach(index, around.say(pair, float(room[pair] + margins[pair])))
 
@@ -160,7 +160,7 @@ class TooFast:
     text: str
 
 
-def too_fast(motion: JointPoint, around: Surroundings) -> TooFast | None:
+def too_fast(motion: JointPoint, around: Obstacles) -> TooFast | None:
     """Find where the hand is faster than it may be, to within a hundredth, or None.
 
     From a look on the hand's speed grows by no more than the joints' speeds and the turning of

@@ -10,7 +10,7 @@ import numpy as np
 from levine_policy_node.core.collision_rules import (
     CELL_S,
     Breach,
-    Surroundings,
+    Obstacles,
     TooFast,
     first_breach,
     too_fast,
@@ -53,7 +53,7 @@ def follow_clear(
     now_ns: SteadyNs,
     lead_s: float,
     limits: JointLimits,
-    around: Surroundings | None,
+    around: Obstacles | None,
 ) -> Followed | Rejected:
     """Follow a chunk as `reference.follow` does, as far as the way is clear.
 
@@ -85,7 +85,7 @@ def follow_clear(
 
 
 def slower_limits(
-    plan: Plan, splice_ns: SteadyNs, limits: JointLimits, around: Surroundings
+    plan: Plan, splice_ns: SteadyNs, limits: JointLimits, around: Obstacles
 ) -> JointLimits | None:
     """Limits with which the plan would be made anew, its hand not too fast; None if it is not.
 
@@ -116,7 +116,7 @@ def keep_clear(
     plan: Plan,
     splice_ns: SteadyNs,
     limits: JointLimits,
-    around: Surroundings,
+    around: Obstacles,
     *,
     leaving: bool = False,
 ) -> Kept | Rejected:
@@ -155,7 +155,7 @@ class _Look:
 def _look(
     timeline: Timeline[SteadyNs],
     begin_ns: SteadyNs,
-    around: Surroundings,
+    around: Obstacles,
     *,
     leaving: bool = False,
 ) -> _Look:
@@ -168,7 +168,7 @@ def _look(
 
 
 def _kept(
-    plan: Plan, look: _Look, limits: JointLimits, around: Surroundings, *, leaving: bool = False
+    plan: Plan, look: _Look, limits: JointLimits, around: Obstacles, *, leaving: bool = False
 ) -> Kept | Rejected:
     cut = look.cut()
     if cut is None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from levine_policy_node.core.collision_rules import Surroundings
+from levine_policy_node.core.collision_rules import Obstacles
 from levine_policy_node.core.effort_limits import EffortOptions
 from levine_policy_node.core.effort_timeline import EffortTimeline
 from levine_policy_node.core.faults import Fault, Severity
@@ -65,7 +65,7 @@ class SupervisorOptions:
             within this of it; else the measured position is.
         efforts: Of an arm that takes efforts; None for one that takes positions.
         controller: How closely the controller is watched.
-        surroundings: What motions must stay clear of; None if the robot file says nothing of it.
+        obstacles: What motions must stay clear of; None if the robot file says nothing of it.
     """
 
     limits: JointLimits
@@ -96,7 +96,7 @@ class SupervisorOptions:
     resume_distance: float = 0.03
     efforts: EffortOptions | None = None
     controller: ControllerOptions = STOCK_CONTROLLER
-    surroundings: Surroundings | None = None
+    obstacles: Obstacles | None = None
 
 
 @dataclass(frozen=True, slots=True)

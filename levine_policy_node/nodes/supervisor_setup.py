@@ -116,6 +116,6 @@ def make_options(
         tick_s=1.0 / p.control_rate_hz,
         efforts=effort_options(robot.controller, robot.joints),
         controller=ControllerOptions(p.reference_timeout_s, p.reference_tolerance),
-        surroundings=collision_model(robot),
+        obstacles=collision_model(robot),
         **given,
     )

@@ -46,7 +46,7 @@ def collision_model(robot: Robot) -> CollisionModel | None:
 
 
 class CollisionModel:
-    """Implements `core.collision_rules.Surroundings` for one robot file.
+    """Implements `core.collision_rules.Obstacles` for one robot file.
 
     Attributes:
         margins: Least distance of each pair (P,) [m].

@@ -140,7 +140,7 @@ class DirectCell:
             limits=limits,
             home=robot.home_position(),
             exempt=~robot.arm_joints(),
-            surroundings=collision_model(robot),
+            obstacles=collision_model(robot),
         )
         self._now = _START
         self._plant = Plant(

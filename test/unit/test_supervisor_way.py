@@ -35,7 +35,7 @@ class Wall:
         return f"the arm and the wall would be {distance * 1e3:.1f} mm apart"
 
 
-WALLED = replace(OPTIONS, surroundings=Wall())
+WALLED = replace(OPTIONS, obstacles=Wall())
 
 
 def commanded(rig: Rig) -> np.ndarray:
@@ -119,7 +119,7 @@ def test_home_leads_out_of_the_margin():
 @pytest.mark.parametrize("human", [False, True])
 def test_the_hand_is_never_too_fast(human):
     slow = replace(
-        WALLED, surroundings=Wall(tool_speed=0.2), home=START + np.array([-0.4, 1.2, 0.0])
+        WALLED, obstacles=Wall(tool_speed=0.2), home=START + np.array([-0.4, 1.2, 0.0])
     )
     rig = engaged(slow, policy=False)
     if human:
