@@ -76,12 +76,13 @@ def after_late_tick(
     """The plan, moved by the time a controller of single positions waited for this tick.
 
     It held the last position meanwhile: where the plan has got to by now is a step away, where it
-    was one tick after the last is not. None if the tick was punctual or the plan is over.
+    was one tick after the last is not. None if the tick was punctual, or the plan over by then.
     """
     if options.sends_windows or state.plan is None or state.ticked_ns is None or not state.ticks:
         return None
     late_ns = int(now_ns - state.ticked_ns) - nanoseconds(options.tick_s)
-    if late_ns <= nanoseconds(_LATE_TICKS * options.tick_s) or now_ns >= state.plan.end_ns:
+    over = int(now_ns) - late_ns >= state.plan.end_ns
+    if late_ns <= nanoseconds(_LATE_TICKS * options.tick_s) or over:
         return None
     return state.plan.delayed(late_ns)
 

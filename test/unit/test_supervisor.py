@@ -528,6 +528,18 @@ def test_single_positions_never_step_however_late_a_tick_is(gaps_ms):
     assert np.allclose(rig.decisions[-1].command.position, wanted.position, atol=1e-3)
 
 
+def test_a_late_tick_near_the_end_of_a_brake_does_not_skip_the_rest_of_it():
+    rig = Rig(options=POSITIONS).moving()
+    rig.ask(Event.PAUSE)
+    while rig.state.plan.end_ns - rig.now_ns > 25 * MS:
+        rig.tick()
+    one_tick_on = rig.state.plan.sample(SteadyNs(rig.now_ns + 10 * MS))
+    assert np.any(one_tick_on.velocity != 0.0)
+    command = rig.tick(after_ms=33.0).command
+    assert np.allclose(command.position, one_tick_on.position, rtol=0.0, atol=1e-12)
+    rig.until(Mode.PAUSED)
+
+
 def test_a_chunk_prepared_beside_the_loop_is_taken_as_it_is():
     rig = Rig().moving()
     rig.chunks, rig.prepared_ms = False, 9.0
