@@ -14,7 +14,7 @@ from harness import ros_graph
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import JointState
-from std_msgs.msg import String, UInt64
+from std_msgs.msg import Bool, String, UInt64
 from std_srvs.srv import Trigger
 from supervisor_bench import COMMANDS, MIDDLE, PARAMETERS, ROBOT, Bench
 from trajectory_msgs.msg import JointTrajectory
@@ -100,6 +100,19 @@ def test_a_policy_that_cannot_see_is_paused_until_it_can(bench):
     bench.insist("resume")
     bench.until("POLICY")
     bench.ros.node.destroy_publisher(problem)
+
+
+def test_the_cell_takes_its_permission_back(bench):
+    enable = bench.ros.publisher(Bool, "enable", qos.ESTOP)
+    enable.publish(Bool(data=True))
+    bench.insist("arm")
+    enable.publish(Bool(data=False))
+    bench.until("PSTOP")
+    assert "enable is false" in why(bench, "ENABLE_LOST")
+    assert "enable is false" in bench.ask("reset")[1]
+    enable.publish(Bool(data=True))
+    bench.insist("reset")
+    bench.ros.node.destroy_publisher(enable)
 
 
 def test_a_flood_stops_the_arm_and_the_supervisor_lives(bench):
