@@ -75,7 +75,11 @@ class Replanner:
 
     def may_be_due(self, stamp_ns: StampNs) -> bool:
         """Whether an observation of this time might be used, or why not is to be told."""
-        return self._flaw() is not None or may_be_due(self._requests, stamp_ns, self._options)
+        # After stamps that went back, none may ever be due by its time alone.
+        went_back = any(self._store.history(name).unsettled for name in self._cameras)
+        if went_back or self._flaw() is not None:
+            return True
+        return may_be_due(self._requests, stamp_ns, self._options)
 
     def observe(
         self, now_ns: StampNs, ends_ns: int | None = None

@@ -7,7 +7,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from levine_policy_node.core.alignment import AlignmentLimits, StreamFault
+from levine_policy_node.core.alignment import AlignmentLimits, Problem, StreamFault
+from levine_policy_node.core.frame_checks import FrameLimits
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.history import History
 from levine_policy_node.core.observation import JointSample, Observation
@@ -143,3 +144,22 @@ def test_a_clock_that_went_back_does_not_stop_the_policy_for_ever():
     found = [observe_at(made, store, stamp) for stamp in range(3000, 4000, 33)]
     assert isinstance(found[0], StreamFault)
     assert sum(isinstance(f, Observation) for f in found) >= 4
+
+
+def test_a_camera_that_cannot_be_used_is_told_with_its_frame():
+    store = FrameStore()
+    store.watch(FrameLimits(dark=0.0, spread=0.0))
+    made = replanner(store)
+    assert isinstance(observe_at(made, store, 3000), Observation)
+    assert not made.may_be_due(StampNs(3010 * MS))
+    for stamp in (3033, 3066, 3099):
+        store.put("front", StampNs(stamp * MS), image(77))
+    assert made.may_be_due(StampNs(0))
+    found = made.observe(StampNs(3100 * MS))
+    assert isinstance(found, StreamFault)
+    assert found.problem is Problem.REPEATED
+    store.put("front", StampNs(2900 * MS), image(78))
+    assert made.may_be_due(StampNs(2900 * MS))
+    found = made.observe(StampNs(2905 * MS))
+    assert isinstance(found, StreamFault)
+    assert found.problem in {Problem.REVERSED, Problem.AHEAD}
