@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the black box remembers of one tick of the supervisor, and how it gets there.
 
-The control loop packs a tick into bytes (`pack_tick`, about 10 microseconds for 7 joints) and
-hands them to another process of the same interpreter, which unpacks them. Bytes, and not
-references: nothing that is remembered can change any more.
+The control loop packs a tick into bytes (`pack_tick`, some tens of microseconds) and hands them to
+another process of the same interpreter, which unpacks them. Bytes, and not references: nothing
+that is remembered can change any more, or be lost with the process.
 """
 
 from __future__ import annotations
@@ -131,8 +131,7 @@ def pack_tick(
         decision: What was decided.
     """
     measured, heard, target = inputs.measured, inputs.heartbeat, inputs.target
-    arrived = [c for c in (*inputs.chunks, *inputs.pushes) if not isinstance(c, BadChunk)]
-    left_out = len(inputs.chunks) + len(inputs.pushes) - len(arrived[-CHUNKS_KEPT:])
+    chunks, left_out = _chunks(inputs) if inputs.chunks or inputs.pushes else ((), 0)
     return marshal.dumps(
         (
             number,
@@ -148,14 +147,14 @@ def pack_tick(
             target and _sample(target.source, target.received_ns, target.position, None, None),
             (inputs.estop, inputs.estop_received_ns),
             inputs.publishers,
-            tuple(_motion(chunk) for chunk in arrived[-CHUNKS_KEPT:]),
+            chunks,
             left_out,
-            _acts(inputs, decision),
+            _acts(inputs, decision) if inputs.requests else (),
             _point(decision.source, due_ns, decision.command, decision.efforts),
             _point(decision.proposal_source, due_ns, decision.proposal, decision.asked_efforts),
             decision.window and _motion(decision.window),
-            tuple((o.name, int(o.severity), o.text) for o in decision.occurrences),
-            {f.name: (int(RESPONSES[f].severity), text) for f, text in decision.faults.items()},
+            _occurrences(decision) if decision.occurrences else (),
+            _faults(decision) if decision.faults else {},
         )
     )
 
@@ -208,9 +207,23 @@ def unpack_tick(data: bytes) -> Tick:
     )  # fmt: skip
 
 
+def _chunks(inputs: Inputs) -> tuple[_Packed, int]:
+    """The newest chunks, and how many there were besides."""
+    arrived = [c for c in (*inputs.chunks, *inputs.pushes) if not isinstance(c, BadChunk)]
+    kept = arrived[-CHUNKS_KEPT:]
+    left_out = len(inputs.chunks) + len(inputs.pushes) - len(kept)
+    return tuple(_motion(chunk) for chunk in kept), left_out
+
+
+def _occurrences(decision: Decision) -> _Packed:
+    return tuple((o.name, int(o.severity), o.text) for o in decision.occurrences)
+
+
+def _faults(decision: Decision) -> dict[str, tuple[int, str]]:
+    return {f.name: (int(RESPONSES[f].severity), text) for f, text in decision.faults.items()}
+
+
 def _acts(inputs: Inputs, decision: Decision) -> _Packed:
-    if not inputs.requests:
-        return ()
     replies = {reply.number: reply for reply in decision.replies}
     return tuple(
         (r.act.value, replies[r.number].accepted, replies[r.number].message)

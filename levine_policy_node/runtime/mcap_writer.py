@@ -142,14 +142,22 @@ class McapWriter:
         self._failure = ""
         try:
             self._file = AppendFile(path)
-            self._writer = Writer(self._file, compression=CompressionType.NONE)  # type: ignore[arg-type]
-            self._writer.start(profile="ros2", library="levine_policy_node")
-            self._writer.add_metadata("levine", dict(metadata))
-            self._file.sync()
+            self._writer = self._begun(metadata)
         except OSError as error:
             raise RecordingError(f"{path}: cannot be written ({error.strerror})") from error
         self._thread = threading.Thread(target=self._run, name="mcap_writer", daemon=True)
         self._thread.start()
+
+    def _begun(self, metadata: Mapping[str, str]) -> Writer:
+        writer = Writer(self._file, compression=CompressionType.NONE)  # type: ignore[arg-type]
+        try:
+            writer.start(profile="ros2", library="levine_policy_node")
+            writer.add_metadata("levine", dict(metadata))
+            self._file.sync()
+        except OSError:
+            self._file.close()
+            raise
+        return writer
 
     def put(self, message: RecordedMessage) -> bool:
         """Queue a message; False if it was dropped (and counted)."""
