@@ -64,7 +64,7 @@ def profile_timeline(
         The timeline; its jerk may exceed that of the profiles by the correction, which callers
         check.
     """
-    edges, jerks = _on_grid(profiles, cells)
+    edges, jerks = _on_grid(profiles, cells, whole=end.position is not None)
     bounds = edges / cells
     duration_s = cells * GRID_S
     jerks = jerks + _correction(bounds, jerks, begin, end, duration_s)
@@ -77,9 +77,17 @@ def profile_timeline(
     return Timeline(names, start_ns, times_s, p, v, a)
 
 
-def _on_grid(profiles: Sequence[JerkProfile], cells: int) -> tuple[FloatArray, FloatArray]:
-    """Common segment edges (S+1,) in cells and the jerk in each segment (S, J)."""
-    switches = [_switches(profile, cells) for profile in profiles]
+def _on_grid(
+    profiles: Sequence[JerkProfile], cells: int, *, whole: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Common segment edges (S+1,) in cells and the jerk in each segment (S, J).
+
+    Where the end position matters, every part changes the acceleration by the `whole` of what it
+    did: an acceleration left over by the grid would carry a long motion far off its way, and the
+    correction would have to bring it back.
+    """
+    found_by = _whole_switches if whole else _switches
+    switches = [found_by(profile, cells) for profile in profiles]
     # At least four segments leave the correction the freedom it needs.
     found = {cells * quarter // 4 for quarter in range(5)}
     edges = np.array(sorted(found.union(*([at for at, _ in switch] for switch in switches))))
@@ -99,6 +107,20 @@ def _switches(profile: JerkProfile, cells: int) -> list[tuple[int, float]]:
     for duration_s, jerk in profile:
         elapsed_s += duration_s
         ends.append((min(cells, round(elapsed_s / GRID_S)), jerk))
+    return ends
+
+
+def _whole_switches(profile: JerkProfile, cells: int) -> list[tuple[int, float]]:
+    """As `_switches`, with the more jerk the shorter the grid makes a part, and the other way."""
+    ends: list[tuple[int, float]] = []
+    elapsed_s, begin, owed = 0.0, 0, 0.0
+    for duration_s, jerk in profile:
+        elapsed_s += duration_s
+        end = min(cells, round(elapsed_s / GRID_S))
+        owed += duration_s * jerk
+        if end > begin:
+            ends.append((end, owed / ((end - begin) * GRID_S)))
+            begin, owed = end, 0.0
     return ends
 
 
