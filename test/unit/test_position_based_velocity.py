@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.curve import curve_through
 from levine_policy_node.core.effort_limits import running_away
-from levine_policy_node.core.gate import tick_trip
+from levine_policy_node.core.gate import tick_trip, window_trip
 from levine_policy_node.core.limits import (
     BY_POSITION,
     JointLimits,
@@ -21,9 +21,12 @@ from levine_policy_node.core.limits import (
     first_excess,
     joints_outside,
 )
+from levine_policy_node.core.motions import stopped
+from levine_policy_node.core.plan import Plan
 from levine_policy_node.core.position_based_velocity import BRAKING_SHARE, PositionBasedVelocity
 from levine_policy_node.core.reference import usable_part
 from levine_policy_node.core.shaper import brake, move_to
+from levine_policy_node.core.supervision import SupervisorOptions
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.units import StampNs, SteadyNs
 
@@ -134,7 +137,7 @@ def motions(draw):
     return timeline(spans, points)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(motions())
 def test_no_excess_is_missed_and_none_invented(motion):
     plain = {e.segment for e in excess_segments(motion, PLAIN)}
@@ -147,7 +150,7 @@ def test_no_excess_is_missed_and_none_invented(motion):
         assert worst > 0.9
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(motions())
 def test_joints_without_such_limits_are_judged_as_before(motion):
     everywhere = PositionBasedVelocity(
@@ -158,7 +161,7 @@ def test_joints_without_such_limits_are_judged_as_before(motion):
     assert np.array_equal(joints_outside(motion, same), joints_outside(motion, PLAIN))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(states())
 def test_no_stop_is_refused_for_them(state):
     assume(brake(state, PLAIN, START) is not None)
@@ -169,7 +172,7 @@ def test_no_stop_is_refused_for_them(state):
     assert first_excess(later, LIMITS) is None
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(states(0.0), states(0.0))
 def test_every_pose_is_reached_within_them(begin, end):
     """Also at the ends of the range, where a profile of the whole acceleration is too fast."""
@@ -229,7 +232,7 @@ def test_single_positions_are_judged_too():
     assert tick_trip(*ticks([1.60]), LIMITS) == ""
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(states(), st.sampled_from([0.004, 0.01, 0.02]))
 def test_no_tick_of_a_stop_trips(state, period_s):
     stop = brake(state, LIMITS, START)
@@ -277,3 +280,26 @@ def test_an_arm_that_takes_efforts_is_watched_by_them():
     found = running_away(there, np.array([1.0, 0.0, 0.0, 0.0]), LIMITS)
     assert "two turns at 1 rad/s (limit 0.79" in found
     assert running_away(there, np.array([1.0, 0.0, 0.0, 0.0]), PLAIN) == ""
+
+
+OPTIONS = SupervisorOptions(LIMITS, 0.5 * (LIMITS.lower + LIMITS.upper), np.zeros(4, dtype=bool))
+
+
+@settings(deadline=None, max_examples=15)
+@given(states(0.0), states(0.0), st.floats(0.05, 0.95))
+def test_every_window_of_a_stop_on_the_way_passes_the_gate(begin, end, share):
+    motion = move_to(JointPoint.at_rest(begin.position), end.position, LIMITS, START)
+    assert motion is not None
+    plan, sent = Plan(motion, ((int(START), "policy:x"),)), None
+    asked = SteadyNs(START + int(share * (motion.end_ns - START)))
+    asked_again = plan.splice_time(SteadyNs(asked + 40_000_000))
+    for k in range(-3, 12):
+        now = SteadyNs(max(asked + k * 20_000_000, int(START)))
+        if k == 0:
+            plan = stopped(plan, now, OPTIONS)
+            # At once, also near the end of the range.
+            assert plan.source(SteadyNs(asked_again + 1)) in {"stop", "hold"}
+        window, _ = plan.window(now, SteadyNs(now + 100_000_000), LIMITS)
+        seams = (now, SteadyNs(now + 40_000_000))
+        assert window_trip(window, sent or window, seams, LIMITS) == ""
+        sent = window
