@@ -11,6 +11,7 @@ import numpy as np
 
 from levine_policy_node.core.cartesian import Poses
 from levine_policy_node.core.inverse_kinematics import Reached, pulled, reach
+from levine_policy_node.core.singularity import condition, progress
 from levine_policy_node.core.units import FloatArray
 from levine_policy_node.errors import ConfigError, OutOfReachError, SystemDependencyError
 from levine_policy_node.robot import Hand, Robot
@@ -104,6 +105,22 @@ class HandKinematics:
             joints = found.joints
             rows.append(joints)
         return np.array(rows).reshape(-1, len(self.joints))
+
+    def progress(self, rows: FloatArray) -> FloatArray | None:
+        """How far along its rows a motion is to be, for singularities not to be rushed into.
+
+        Args:
+            rows: Where the joints of the robot are and T rows, shape (T + 1, J) [rad].
+
+        Returns:
+            See `core.singularity.progress`; None if the robot file says nothing of it.
+        """
+        limits = self._hand.limits
+        bounds = None if limits is None else limits.singularity
+        if bounds is None:
+            return None
+        conditions = [condition(self._forward(row[self.joints])[2]) for row in rows]
+        return progress(np.array(conditions), bounds.slow, bounds.stop)
 
     def _relaxed(self, joints: FloatArray, dt_s: float) -> FloatArray:
         if len(joints) <= _FULL:

@@ -12,6 +12,7 @@ from levine_policy_node.core.cartesian import CartesianMode, Mode, Poses
 from levine_policy_node.core.gripper_orders import OpenClose, Orders, Toggle, obeyed
 from levine_policy_node.core.hand_columns import HandColumns, Turns
 from levine_policy_node.core.observation import Observation
+from levine_policy_node.core.singularity import along
 from levine_policy_node.core.units import FloatArray, nanoseconds
 from levine_policy_node.errors import InferenceError, OutOfReachError
 from levine_policy_node.robot import Robot
@@ -77,6 +78,7 @@ class JointTargets:
         self._start = document.chunk.start
         self._dt_s = 1.0 / document.rate
         self._layout = _layout(bundle, robot)
+        self._grippers = ~robot.arm_joints()
         self._hand = (
             None if hand is None or not action.body else (hand, _hand_columns(action, robot))
         )
@@ -115,6 +117,7 @@ class JointTargets:
                 rows = Poses(poses.positions[self._start :], poses.rotations[self._start :])
                 turned = layout.turns is not None
                 targets[:, hand.joints] = hand.follow(rows, measured, self._dt_s, turned=turned)
+                targets = self._unhurried(hand, targets, measured)
             except OutOfReachError as error:
                 raise OutOfReachError(f"{self._source}: {error}") from error
             except ValueError as error:
@@ -123,6 +126,16 @@ class JointTargets:
             # Last, for what is a fault is not played, and tells a gripper nothing.
             targets[:, gripper.joint] = self._obeyed(gripper, values, observation)
         return targets
+
+    def _unhurried(
+        self, hand: HandKinematics, targets: FloatArray, measured: FloatArray
+    ) -> FloatArray:
+        """Slow the whole chunk where the hand would rush into a singularity."""
+        rows = np.vstack([measured, targets])
+        reached = hand.progress(rows)
+        if reached is None or bool((reached >= np.arange(1, len(rows))).all()):
+            return targets
+        return along(rows, reached, self._grippers)
 
     def actions(self, positions: FloatArray, measured: FloatArray) -> FloatArray:
         """Turn absolute joint targets into actions, the inverse of `positions`.

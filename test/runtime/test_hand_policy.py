@@ -396,3 +396,21 @@ def test_what_makes_no_sense_is_refused_in_one_line(tmp_path, parts, said):
         policy(tmp_path, written, np.zeros((1, 4), dtype=np.float32))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_way_into_a_singularity_is_slow_and_the_way_out_is_not(tmp_path):
+    # Straight out until the elbow is nearly stretched, and back.
+    out = np.zeros((8, 4), dtype=np.float32)
+    out[:, 0] = np.linspace(0.05, 0.4, 8)
+    parts = [position(mode="relative"), GRIPPER]
+    joints = moved(tmp_path / "in", parts, out)
+    begin = hand(READY)[0]
+    ways = np.array([hand(row)[0] - begin for row in joints])
+    assert np.allclose(ways[:, 1:], 0.0, atol=5e-3)
+    steps = np.diff(np.concatenate([[0.0], ways[:, 0]]))
+    assert np.allclose(steps[:2], 0.05, atol=1e-4)
+    assert np.all(steps > 0.0)
+    assert steps[-1] < 0.02
+    back = moved(tmp_path / "out", parts, -out, measured=joints[-1])
+    gone = np.array([hand(row)[0] for row in back]) - hand(joints[-1])[0]
+    assert np.allclose(gone[-1], -out[-1, :3], atol=5e-3)
