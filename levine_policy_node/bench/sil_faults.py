@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import tempfile
 from collections.abc import Callable, Collection, Mapping
@@ -15,6 +16,7 @@ import numpy as np
 from levine_policy_node.bench import sil_hosts, sil_intrusions
 from levine_policy_node.bench.sil_cases import CASES as LIFE_AND_DEATH
 from levine_policy_node.bench.sil_cases import CannotRunHereError, SilCase, Trial
+from levine_policy_node.bench.sil_world import SilWorld
 from levine_policy_node.errors import LevineError, UnknownNameError
 from levine_policy_node.graph import GraphOptions
 
@@ -62,6 +64,65 @@ class SilRow:
         return {**asdict(self), "where": "sil"}
 
 
+class SilSession:
+    """Runs trials one after another, and keeps the graph of a case for its next trial.
+
+    A context manager; a graph in which a trial did not get what it needs is given up.
+    """
+
+    def __init__(self, robot: str = "sim_so101", policy: str = "so101_pick_place") -> None:
+        # What the trial of a bundle finds does not change between two starts.
+        trusting = {"policy_executor": {"trial": False}}
+        self._options = GraphOptions(
+            robot=robot,
+            policy=policy,
+            recorder=False,
+            simulate=True,
+            log_level="error",
+            overrides=trusting,
+        )
+        self._open = contextlib.ExitStack()
+        self._world: tuple[str, SilWorld] | None = None
+
+    def __enter__(self) -> SilSession:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._world = None
+        self._open.close()
+
+    def trial(self, name: str, seed: int) -> Trial:
+        """Bring the fault about once; the seed says when.
+
+        Raises:
+            CannotRunHereError: If this machine does not permit what the case needs.
+        """
+        case = CASES[name]
+        try:
+            if self._world is None or self._world[0] != name:
+                self.__exit__()
+                self._world = (name, self._started(case))
+            return case.run(self._world[1], random.Random(f"{seed} {name}"))
+        except CannotRunHereError:
+            raise
+        except LevineError as error:
+            self.__exit__()
+            return Trial(None, str(error))
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _started(self, case: SilCase) -> SilWorld:
+        folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="levine_sil_")))
+        options = replace(
+            self._options,
+            recordings=folder / "recordings",
+            overrides={**self._options.overrides, **case.overrides},
+            **case.options,
+        )
+        return self._open.enter_context(case.opened(options, folder))
+
+
 def run(
     trials: int,
     *,
@@ -71,7 +132,7 @@ def run(
     policy: str = "so101_pick_place",
     on_news: OnNews = lambda _: None,
 ) -> tuple[SilRow, ...]:
-    """Run every case, or those of `only`, `trials` times.
+    """Run every case, or those of `only`, `trials` times with seeds from `seed` on.
 
     Raises:
         UnknownNameError: If there is no such case.
@@ -80,49 +141,19 @@ def run(
     for name in only:
         if name not in CASES:
             raise UnknownNameError("--only", "", name, CASES)
-    # What the trial of a bundle finds does not change between two starts.
-    trusting = {"policy_executor": {"trial": False}}
-    options = GraphOptions(
-        robot=robot,
-        policy=policy,
-        recorder=False,
-        simulate=True,
-        log_level="error",
-        overrides=trusting,
-    )
-    return tuple(
-        _run_case(name, case, trials, random.Random(f"{seed} {name}"), options, on_news)
-        for name, case in CASES.items()
-        if not only or name in only
-    )
-
-
-def _run_case(
-    name: str,
-    case: SilCase,
-    trials: int,
-    rng: random.Random,
-    options: GraphOptions,
-    on_news: OnNews,
-) -> SilRow:
-    found: list[Trial] = []
-    overrides = {**options.overrides, **case.overrides}
-    while len(found) < trials:
-        with tempfile.TemporaryDirectory(prefix="levine_sil_") as folder:
-            recordings = Path(folder) / "recordings"
-            chosen = replace(options, recordings=recordings, overrides=overrides, **case.options)
+    rows: list[SilRow] = []
+    with SilSession(robot, policy) as session:
+        for name in [name for name in CASES if not only or name in only]:
+            found: list[Trial] = []
+            skipped = ""
             try:
-                with case.opened(chosen, Path(folder)) as world:
-                    while len(found) < trials:
-                        found.append(case.run(world, rng))
-                        on_news(_line(name, len(found), found[-1]))
+                for number in range(trials):
+                    found.append(session.trial(name, seed + number))
+                    on_news(_line(name, len(found), found[-1]))
             except CannotRunHereError as error:
-                return replace(summed(name, case, []), skipped=str(error))
-            except LevineError as error:
-                # A graph of which a trial did not get what it needs is given up.
-                found.append(Trial(None, str(error)))
-                on_news(_line(name, len(found), found[-1]))
-    return summed(name, case, found)
+                skipped = str(error)
+            rows.append(replace(summed(name, CASES[name], found), skipped=skipped))
+    return tuple(rows)
 
 
 def summed(name: str, case: SilCase, found: list[Trial]) -> SilRow:

@@ -35,7 +35,7 @@ end_with_parent()
 while True:
     pass
 """
-_SHARED_MEMORY = Path("/dev/shm")
+_SHARED_MEMORY = "/dev/shm/"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _WARM_UP_SHARE = 1.0 / 3.0
 _WARM_UP_MAX_S = 600.0
@@ -51,12 +51,14 @@ class Sample:
         rss_mb: Resident memory [MB].
         descriptors: Open files.
         threads: Threads.
+        shared: Segments of shared memory.
     """
 
     time_s: float
     rss_mb: float
     descriptors: int
     threads: int
+    shared: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Growth:
         rss_mb_per_h: Slope of its resident memory [MB/h].
         descriptors: Open files that were added, by the medians of both ends.
         threads: Threads that were added.
+        shared: Segments of shared memory that were added.
     """
 
     process: str
@@ -76,11 +79,13 @@ class Growth:
     rss_mb_per_h: float
     descriptors: int
     threads: int
+    shared: int
 
     @property
     def within(self) -> bool:
         """Whether nothing grows."""
-        return self.rss_mb_per_h < RSS_LIMIT_MB_H and self.descriptors <= 0 and self.threads <= 0
+        added = max(self.descriptors, self.threads, self.shared)
+        return self.rss_mb_per_h < RSS_LIMIT_MB_H and added <= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class Soak:
         stops: Why a watchdog stopped the arm, each time.
         missed_ticks: Ticks of the supervisor that came too late.
         violations: Commands beyond a limit, as the simulated arm counted them.
-        shared_memory: Files that were added in /dev/shm after the warm-up.
+        first_violations: The first of them.
         growths: Of every process.
     """
 
@@ -104,13 +109,13 @@ class Soak:
     stops: tuple[str, ...]
     missed_ticks: int
     violations: int
-    shared_memory: int
+    first_violations: tuple[Any, ...]
     growths: tuple[Growth, ...]
 
     @property
     def passed(self) -> bool:
         """Whether every bar is met."""
-        grew = self.shared_memory > 0 or not all(growth.within for growth in self.growths)
+        grew = not all(growth.within for growth in self.growths)
         return not (self.stops or self.violations or grew)
 
     def results(self) -> dict[str, Any]:
@@ -124,7 +129,6 @@ class _Watch:
 
     pids: Mapping[str, int]
     samples: dict[str, list[Sample]] = field(default_factory=dict)
-    shared_memory: list[tuple[float, int]] = field(default_factory=list)
     due_s: float = 0.0
 
     def look(self) -> bool:
@@ -134,7 +138,6 @@ class _Watch:
             self.due_s = now_s + 1.0
             for name, pid in self.pids.items():
                 self.samples.setdefault(name, []).append(_sample(pid, now_s))
-            self.shared_memory.append((now_s, len(list(_SHARED_MEMORY.iterdir()))))
         return False
 
 
@@ -216,15 +219,15 @@ def _soaked(
     since_s = begun_s + warm_up_s
     rollout.diagnostics.clear()
     rollout.spin_until(lambda: "safety_supervisor" in rollout.diagnostics, 5.0)
-    supervisor = rollout.diagnostics["safety_supervisor"]
+    supervisor, report = rollout.diagnostics["safety_supervisor"], rollout.report()
     return Soak(
         minutes=round(took_s / 60.0, 2),
         warm_up_s=round(warm_up_s, 1),
         episodes=seed,
         stops=tuple(stops),
         missed_ticks=int(supervisor["missed_ticks"]),
-        violations=int(rollout.report()["total_violations"]),
-        shared_memory=_grown([(t, float(n)) for t, n in watch.shared_memory if t >= since_s]),
+        violations=int(report["total_violations"]),
+        first_violations=tuple(report["first_violations"]),
         growths=tuple(
             growth(name, [s for s in samples if s.time_s >= since_s])
             for name, samples in watch.samples.items()
@@ -235,15 +238,16 @@ def _soaked(
 def growth(process: str, samples: list[Sample]) -> Growth:
     """Fit the samples of one process; a run too short to say anything grows without bound."""
     if len(samples) < _FEWEST:
-        return Growth(process, float("nan"), float("inf"), 0, 0)
+        return Growth(process, float("nan"), float("inf"), 0, 0, 0)
     times_h = np.array([s.time_s for s in samples]) / 3600.0
     memory = np.array([s.rss_mb for s in samples])
     return Growth(
         process,
         round(float(np.median(memory[-_end(len(memory)) :])), 1),
         round(_slope(times_h, memory), 3),
-        _grown([(s.time_s, float(s.descriptors)) for s in samples]),
-        _grown([(s.time_s, float(s.threads)) for s in samples]),
+        _grown([s.descriptors for s in samples]),
+        _grown([s.threads for s in samples]),
+        _grown([s.shared for s in samples]),
     )
 
 
@@ -255,16 +259,13 @@ def _slope(times: np.ndarray, values: np.ndarray) -> float:
     return float(np.polyfit(at - at[0], typical, 1)[0])
 
 
-def _grown(counted: list[tuple[float, float]]) -> int:
+def _grown(counts: list[int]) -> int:
     """How much more there is at the end than at the beginning, by the least of both ends.
 
     Files are opened and closed all the time; what leaks is never closed.
     """
-    counts = [count for _, count in counted]
-    if len(counts) < _FEWEST:
-        return 0
     end = _end(len(counts))
-    return int(min(counts[-end:]) - min(counts[:end]))
+    return min(counts[-end:]) - min(counts[:end])
 
 
 def _end(count: int) -> int:
@@ -277,9 +278,11 @@ def _sample(pid: int, now_s: float) -> Sample:
         pages = int((process / "statm").read_text().split()[1])
         descriptors = len(list((process / "fd").iterdir()))
         threads = len(list((process / "task").iterdir()))
+        mapped = (process / "maps").read_text().splitlines()
     except OSError as error:
         raise RolloutError(f"process {pid} is gone") from error
-    return Sample(now_s, pages * _PAGE / 1e6, descriptors, threads)
+    shared = {line[line.index(_SHARED_MEMORY) :] for line in mapped if _SHARED_MEMORY in line}
+    return Sample(now_s, pages * _PAGE / 1e6, descriptors, threads, len(shared))
 
 
 def _burners() -> list[subprocess.Popen[bytes]]:

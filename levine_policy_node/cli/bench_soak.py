@@ -36,9 +36,6 @@ def _bars(found: Soak) -> list[tuple[str, ...]]:
     rows = [
         _bar("false stops", len(found.stops), "0", good=not found.stops),
         _bar("commands beyond a limit", found.violations, "0", good=not found.violations),
-        _bar(
-            "shared memory, files added", found.shared_memory, "0", good=found.shared_memory <= 0
-        ),
         ("missed ticks", str(found.missed_ticks), "-", ""),
     ]
     for grown in found.growths:
@@ -50,10 +47,9 @@ def _bars(found: Soak) -> list[tuple[str, ...]]:
                 f"< {RSS_LIMIT_MB_H:g} MB/h",
                 good=slope < RSS_LIMIT_MB_H,
             ),
-            _bar(
-                f"{name}: descriptors added", grown.descriptors, "0", good=grown.descriptors <= 0
-            ),
+            _bar(f"{name}: files added", grown.descriptors, "0", good=grown.descriptors <= 0),
             _bar(f"{name}: threads added", grown.threads, "0", good=grown.threads <= 0),
+            _bar(f"{name}: shared memory added", grown.shared, "0", good=grown.shared <= 0),
         ]
     return rows
 

@@ -19,6 +19,7 @@ def run_of(seconds=1200, mb_per_h=0.0, descriptors=lambda _: 20, spikes=False):
             100.0 + mb_per_h * t / 3600.0 + (50.0 if spikes and rng.random() < 0.1 else 0.0),
             descriptors(t),
             8,
+            5,
         )
         for t in range(seconds)
     ]
@@ -46,7 +47,7 @@ def test_a_run_too_short_to_tell_does_not_pass():
 def soak(**changed):
     fine = {
         "minutes": 30.0, "warm_up_s": 600.0, "episodes": 90, "stops": (), "missed_ticks": 3,
-        "violations": 0, "shared_memory": 0, "growths": (Growth("x", 100.0, 0.2, 0, 0),),
+        "violations": 0, "first_violations": (), "growths": (Growth("x", 100.0, 0.2, 0, 0, 0),),
     }  # fmt: skip
     return Soak(**{**fine, **changed})
 
@@ -56,9 +57,9 @@ def soak(**changed):
     [
         {"stops": ("POLICY_LOST",)},
         {"violations": 1},
-        {"shared_memory": 2},
-        {"growths": (Growth("x", 100.0, 1.2, 0, 0),)},
-        {"growths": (Growth("x", 100.0, 0.0, 0, 1),)},
+        {"growths": (Growth("x", 100.0, 1.2, 0, 0, 0),)},
+        {"growths": (Growth("x", 100.0, 0.0, 0, 1, 0),)},
+        {"growths": (Growth("x", 100.0, 0.0, 0, 0, 1),)},
     ],
 )
 def test_every_bar_counts(changed):
