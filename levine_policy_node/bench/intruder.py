@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process that publishes where it must not; told on its standard input when.
 
-`python -m levine_policy_node.bench.intruder rogue arm_controller/joint_trajectory --ros-args ...`
-It prints when [ns] its first message was sent, and goes on until its input ends.
+`python -m levine_policy_node.bench.intruder rogue|flood TOPIC`, or `camera TOPIC TO` to pass images
+on or, when told, the last one again and again with fresh stamps. It prints when [ns] it sent its
+first such message, and goes on until its input ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import rclpy
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import UInt64
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
@@ -75,10 +78,52 @@ def _publish(publisher: Any, message: Callable[[], Any], rate_hz: float, node: N
         ended.wait(min(1.0 / rate_hz, 0.001))
 
 
+class Camera:
+    """Passes images on; frozen, it puts each new stamp on an old image."""
+
+    def __init__(self, node: Node, topic: str, to: str) -> None:
+        self._node = node
+        self._publisher = node.create_publisher(Image, to, qos.IMAGE_OUT)
+        self._frozen = False
+        self._last: Image | None = None
+        self._told = False
+        node.create_subscription(Image, topic, self._on_image, qos.IMAGE_IN)
+
+    def listen(self) -> None:
+        """Freeze with one line of standard input, thaw with the next; until it ends."""
+        for _ in sys.stdin:
+            self._told = False
+            self._frozen = not self._frozen
+        rclpy.try_shutdown()
+
+    def _on_image(self, message: Image) -> None:
+        if self._frozen and self._last is not None:
+            message.data = self._last.data
+        self._last = message
+        self._publisher.publish(message)
+        if self._frozen and not self._told:
+            self._told = True
+            print(int(ros_now(self._node)), flush=True)  # noqa: T201
+
+
+def _pass_images_on(topic: str, to: str) -> None:
+    rclpy.init()
+    node = Node("lens")
+    camera = Camera(node, topic, to)
+    threading.Thread(target=camera.listen, daemon=True).start()
+    print("ready", flush=True)  # noqa: T201
+    with contextlib.suppress(ExternalShutdownException):
+        rclpy.spin(node)
+    node.destroy_node()
+
+
 def main() -> int:
     """Run until standard input ends."""
     kind, topic = sys.argv[1], sys.argv[2]
     set_urgency(PROMPT)
+    if kind == "camera":
+        _pass_images_on(topic, sys.argv[3])
+        return 0
     rclpy.init(args=sys.argv)
     node = Intruder()
     while node.waits_for_pose():

@@ -10,7 +10,10 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+
+import yaml
 
 from levine_policy_node.bench.sil_cases import (
     CannotRunHereError,
@@ -18,9 +21,12 @@ from levine_policy_node.bench.sil_cases import (
     Trial,
     braked,
     comes_to_rest,
+    ends_at_rest,
+    stayed_down,
 )
 from levine_policy_node.bench.sil_world import SilWorld
-from levine_policy_node.graph import GraphOptions
+from levine_policy_node.graph import GraphOptions, ParameterValue
+from levine_policy_node.robot import load_robot
 from levine_policy_node.ros.operator_client import LATCHED_MODES
 from levine_policy_node.ros.rollout import RolloutError
 from levine_policy_node.sros2 import command_topic
@@ -31,6 +37,10 @@ _END_S = 5.0
 # What a controller is given ahead: a gap that is shorter is not noticed by the arm.
 _GAP_MS = 100.0
 _CHUNK = bytes(1 << 16)
+_LENS_TOPIC = "lens/image"
+_IMAGE_NOISE = 2.0
+# Three frames at 15 Hz and a tick.
+_FROZEN_MS = 210.0
 
 
 def rogue_publisher(world: SilWorld, rng: random.Random) -> Trial:
@@ -81,6 +91,49 @@ def full_disk(world: SilWorld, rng: random.Random) -> Trial:
     return Trial(reaction_ms, problem or _not_whole(world.recordings), {"gap_ms": gap_ms})
 
 
+def camera_frozen(world: SilWorld, rng: random.Random) -> Trial:
+    """A camera repeats its last image with fresh stamps."""
+    if not isinstance(world, _LensWorld):
+        raise TypeError("a frozen camera needs a lens")
+    world.engage(rng)
+    frozen_ns = _let_loose(world.lens)
+    try:
+        reaction_ms = braked(world, frozen_ns)
+        problem = ends_at_rest(world)
+    finally:
+        _say(world.lens, "thaw")
+    return Trial(reaction_ms, problem or world.stands_still(0.3) or stayed_down(world))
+
+
+class _LensWorld(SilWorld):
+    """The graph with a process between a camera and the policy.
+
+    Attributes:
+        lens: That process.
+    """
+
+    lens: subprocess.Popen[str]
+
+
+@contextlib.contextmanager
+def _through_a_lens(options: GraphOptions, folder: Path) -> Iterator[SilWorld]:
+    """The graph; the policy sees its first camera through a process of ours, and with noise."""
+    document = yaml.safe_load(load_robot(options.robot).path.read_text())
+    camera = next(iter(document["cameras"].values()))
+    # Of a camera that is rendered a frozen image cannot be told from one in which nothing moves.
+    camera.pop("noiseless", None)
+    real, camera["topic"] = camera["topic"], _LENS_TOPIC
+    path = folder / "robot.yaml"
+    path.write_text(yaml.safe_dump(document))
+    arm: dict[str, ParameterValue] = {"robot": options.robot, "image_noise": _IMAGE_NOISE}
+    overrides = {**options.overrides, "sim_arm": arm}
+    chosen = replace(options, robot=str(path), overrides=overrides)
+    with _intruder("camera", real, _LENS_TOPIC) as lens, _LensWorld(chosen, folder) as world:
+        if isinstance(world, _LensWorld):
+            world.lens = lens
+        yield world
+
+
 def _not_whole(recordings: Path) -> str:
     """The newest episode must not pass for a whole one."""
     documents = sorted(recordings.rglob("episode.json"), key=lambda path: path.stat().st_mtime)
@@ -117,9 +170,9 @@ def _small_disk(options: GraphOptions, folder: Path) -> Iterator[SilWorld]:
 
 
 @contextlib.contextmanager
-def _intruder(kind: str, topic: str) -> Iterator[subprocess.Popen[str]]:
+def _intruder(kind: str, *topics: str) -> Iterator[subprocess.Popen[str]]:
     """A process that has joined the graph and waits to be let loose."""
-    command = [sys.executable, "-m", "levine_policy_node.bench.intruder", kind, topic]
+    command = [sys.executable, "-m", "levine_policy_node.bench.intruder", kind, *topics]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
     ) as process:
@@ -135,10 +188,14 @@ def _intruder(kind: str, topic: str) -> Iterator[subprocess.Popen[str]]:
 
 def _let_loose(process: subprocess.Popen[str]) -> int:
     """Begin; returns when the first message was sent [ns]."""
-    if process.stdin is not None:
-        process.stdin.write("go\n")
-        process.stdin.flush()
+    _say(process, "go")
     return int(_line(process))
+
+
+def _say(process: subprocess.Popen[str], text: str) -> None:
+    if process.stdin is not None:
+        process.stdin.write(f"{text}\n")
+        process.stdin.flush()
 
 
 def _line(process: subprocess.Popen[str]) -> str:
@@ -157,6 +214,13 @@ CASES: Mapping[str, SilCase] = {
         (56, 57), "another process commands the controller at 50 Hz", 40.0, rogue_publisher
     ),
     "message_flood": SilCase((64,), "heartbeats at 10 kHz", 200.0, message_flood),
+    "camera_frozen": SilCase(
+        (17,),
+        "a camera repeats its last image with fresh stamps",
+        _FROZEN_MS,
+        camera_frozen,
+        opened=_through_a_lens,
+    ),
     "full_disk": SilCase(
         (40,),
         f"a tmpfs of {_FULL_DISK_MB} MiB fills up in an episode",
