@@ -92,7 +92,7 @@ def access_of(robot: Robot) -> dict[str, Access]:
             publish=(command_topic(robot), *supervisor, alive),
             subscribe=(
                 "joint_states", chunks[0], "policy/heartbeat", "policy/problem",
-                "operator/target", "estop", reference,
+                "operator/target", "estop", "enable", reference,
                 f"{robot.controller.name}/controller_state", "controller_manager/activity",
             ),
             reply=("supervisor/*",),

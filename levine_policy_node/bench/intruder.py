@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process that publishes where it must not; told on its standard input when.
 
-`python -m levine_policy_node.bench.intruder rogue|flood TOPIC`, or `camera TOPIC TO` to pass images
-on or, when told, the last one again and again with fresh stamps. It prints when [ns] it sent its
-first such message, and goes on until its input ends.
+`python -m levine_policy_node.bench.intruder rogue|flood TOPIC`, or `camera TOPIC TO` to pass on
+images or, when told, the last one again and again with fresh stamps. It prints when [ns] it sent
+its first such message, and goes on until its input ends.
 """
 
 from __future__ import annotations

@@ -123,5 +123,5 @@ def test_a_network_cut_pulls_the_plug_between_two_hosts():
 def test_two_hosts_are_a_case_of_the_campaign():
     assert sil_faults.CASES["network_cut"] is sil_hosts.CASES["network_cut"]
     rows = {number for c in sil_faults.CASES.values() for number in c.rows}
-    assert {30, 31, 34, 35, 36, 38, 39, 40, 52, 56, 57, 62, 64} <= rows
+    assert {17, 30, 31, 34, 35, 36, 38, 39, 40, 52, 56, 57, 62, 64} <= rows
     assert all(math.isfinite(c.limit_ms or 0.0) for c in sil_faults.CASES.values())

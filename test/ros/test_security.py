@@ -33,7 +33,7 @@ NODES = {
 SOMETIMES = {
     "/clock", "/diagnostics", "/parameter_events", "/task", "/goal", "/policy/problem",
     "/arm_controller/reference", "/arm_controller/controller_state",
-    "/controller_manager/activity", "/supervisor/heartbeat",
+    "/controller_manager/activity", "/supervisor/heartbeat", "/enable",
 }  # fmt: skip
 # Read by itself only where camera_ingest is not in its process, and then from the first tick on.
 SOMETIMES_HERE = {"policy_executor": {"/camera/front/image", "/camera/wrist/image"}}
