@@ -27,13 +27,18 @@ _NOISE_RAD = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JointStates:
-    """A message on `joint_states`."""
+    """A message on `joint_states`, `operator/target` or the controller's `reference`."""
 
     names: tuple[str, ...]
     positions: FloatArray
     velocities: FloatArray
     stamp_ns: StampNs
 
+
+# The stock `state_publish_rate` of a controller.
+_REFERENCE_S = 0.02
+# The manager says at once when a controller changes its state; where it can (Jazzy and later).
+_INACTIVE = "arm_controller is inactive"
 
 Encoder = Literal["fine", "frozen", "nan", "silent"]
 
@@ -64,6 +69,8 @@ class ArmProcess(Process):
         joints = len(limits.names)
         self.position = np.zeros(joints)
         self._velocity = np.zeros(joints)
+        self._told = ""
+        self._referred_ns = StampNs(0)
         self.blocked = np.zeros(joints, dtype=bool)
         self.encoder: Encoder = "fine"
         self.garble: Callable[[JointStates], JointStates] = lambda message: message
@@ -81,7 +88,9 @@ class ArmProcess(Process):
         """Activate the controller where the arm is."""
         self.manager = ControllerManager(self._choice, self._limits.names, nanoseconds(CYCLE_S))
         self.manager.activate(self.position)
+        self._told = ""
         self.every(CYCLE_S, self._cycle, first_s=float(self._rng.uniform(0.0, CYCLE_S)))
+        self.every(_REFERENCE_S, self._refer, first_s=float(self._rng.uniform(0.0, _REFERENCE_S)))
 
     def freeze_encoders(self) -> None:
         """Report the present position for ever."""
@@ -93,7 +102,7 @@ class ArmProcess(Process):
             self.trace.add(self.scheduler.now_ns, "rejected", reason)
 
     def _cycle(self) -> None:
-        now_ns = self._now()
+        now_ns = self._referred_ns = self._now()
         setpoint = self.manager.update(now_ns, self.position, self._velocity)
         moving = np.where(self.blocked | ~np.isfinite(setpoint), self.position, setpoint)
         share = 1.0 - math.exp(-CYCLE_S / _LAG_S)
@@ -102,6 +111,19 @@ class ArmProcess(Process):
         self._velocity = (self.position - before) / CYCLE_S
         self.trace.add(self.scheduler.now_ns, "cycle", setpoint, self.position, self._velocity)
         self._report(now_ns)
+        inactive = "" if self.manager.active else _INACTIVE
+        if inactive != self._told and self.manager.tells_activity:
+            self._told = inactive
+            self._bus.publish(self, "controller/activity", inactive)
+
+    def _refer(self) -> None:
+        """Say what the controller commands, as joint_trajectory_controller does."""
+        reference = self.manager.reference
+        if reference is not None:
+            states = JointStates(
+                self._limits.names, reference, np.zeros_like(reference), self._referred_ns
+            )
+            self._bus.publish(self, "controller/reference", states)
 
     def _report(self, now_ns: StampNs) -> None:
         if self.encoder == "silent":

@@ -69,6 +69,19 @@ class ControllerManager:
         else:
             self._controller = ForwardCommandController(joint_names, choice.release)
 
+    @property
+    def reference(self) -> FloatArray | None:
+        """What the controller says it commands (J,) [rad]; None where it says nothing."""
+        controller = self._controller
+        if not self.active or not isinstance(controller, JointTrajectoryController):
+            return None
+        return None if controller.reference is None else controller.reference.position
+
+    @property
+    def tells_activity(self) -> bool:
+        """Whether the release's manager publishes which controllers are active."""
+        return self.choice.release != "humble"
+
     def activate(self, position: FloatArray) -> None:
         """Activate, holding `position` (J,) [rad]."""
         self.active = True

@@ -15,11 +15,13 @@ import numpy as np
 
 from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.alignment import AlignmentLimits, StreamFault
+from levine_policy_node.core.frame_checks import FrameLimits
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.inference_pace import InferencePace
 from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.merge import MergeOptions
 from levine_policy_node.core.observation import JointSample, Observation
+from levine_policy_node.core.observation_news import ObservationNews
 from levine_policy_node.core.placement import ChunkPlacer
 from levine_policy_node.core.replan_rule import ReplanOptions
 from levine_policy_node.core.replanner import Replanner
@@ -87,6 +89,7 @@ class PolicySetup:
     lead_s: float = 0.1
     inference_timeout_s: float = 0.5
     inference_s: float = 0.03
+    supervisor_timeout_s: float = 0.2
 
 
 Spoil = Callable[[Timeline[StampNs]], bytes]
@@ -100,6 +103,7 @@ class PolicyProcess(Process):
         rows: Changes the targets of each chunk before they are placed.
         spoil: Changes what is published, as a broken or hostile process could; None for nothing.
         pace: What the executor knows of its own speed.
+        published_ns: When it published a chunk last.
     """
 
     def __init__(
@@ -118,12 +122,14 @@ class PolicyProcess(Process):
         self.rows: Callable[[FloatArray], FloatArray] = lambda rows: rows
         self.spoil: Spoil | None = None
         self.pace = InferencePace()
+        self.published_ns = 0
         self._clock: RosClock | None = None
         self._motion: Motion | None = None
         self._rng = random.Random(0)
         bus.subscribe("joint_states", self, self._on_joint_states)
         bus.subscribe("camera/image", self, self._on_frame)
         bus.subscribe("supervisor/mode", self, self._on_mode)
+        bus.subscribe("supervisor/heartbeat", self, self._on_supervisor)
 
     def teach(self, centre: FloatArray, clock: RosClock, seed: str) -> None:
         """Say which motion it has learned and which clock it has, before it starts."""
@@ -136,6 +142,9 @@ class PolicyProcess(Process):
         """Begin with nothing seen and nothing played."""
         setup, names = self._setup, self._limits.names
         self._store = FrameStore()
+        self._store.watch(FrameLimits())
+        self._news = ObservationNews()
+        self._supervisor_ns: int | None = None
         alignment = AlignmentLimits(
             setup.camera_max_age_s,
             setup.joint_max_age_s,
@@ -166,6 +175,17 @@ class PolicyProcess(Process):
         if self._replanner.may_be_due(stamp_ns):
             self._plan()
 
+    def _on_supervisor(self, count: int) -> None:
+        del count
+        self._supervisor_ns = int(self.scheduler.now_ns)
+
+    @property
+    def _unsupervised(self) -> bool:
+        if self._supervisor_ns is None:
+            return False
+        silent_s = seconds(int(self.scheduler.now_ns) - self._supervisor_ns)
+        return silent_s > self._setup.supervisor_timeout_s
+
     def _on_mode(self, mode: str) -> None:
         entered = mode == "POLICY" and self._mode != "POLICY"
         if mode != self._mode:
@@ -181,12 +201,24 @@ class PolicyProcess(Process):
         if self._busy_ns is not None:
             busy_s = seconds(int(self.scheduler.now_ns) - self._busy_ns)
         if busy_s <= self._setup.inference_timeout_s:
-            self._bus.publish(self, "policy/heartbeat", self._completed)
+            self._bus.publish(self, "policy/heartbeat", (self._completed, self._now()))
         self._placer.starves(self._now())
+        if self._unsupervised:
+            # Nobody plays it any more.
+            self._placer.reset()
+            self._epoch += 1
         self._plan()
+        self._tell(self._news.tick())
+
+    def _tell(self, problem: str | None) -> None:
+        if problem is not None:
+            self._bus.publish(self, "policy/problem", problem)
 
     def _plan(self) -> None:
+        if self._unsupervised:
+            return
         found = self._replanner.observe(self._now(), self._placer.ends_ns)
+        self._tell(self._news.observed(found if isinstance(found, StreamFault) else None))
         if found is None or isinstance(found, StreamFault):
             return
         epoch, asked_ns = self._epoch, int(self.scheduler.now_ns)
@@ -222,5 +254,6 @@ class PolicyProcess(Process):
         data = trajectory_bytes(placed) if self.spoil is None else self.spoil(placed)
         if self.spoil is not None:
             self.trace.add(self.scheduler.now_ns, "spoiled", len(data))
+        self.published_ns = int(self.scheduler.now_ns)
         self._bus.publish(self, "policy/action_chunk", data)
         return (len(chunk.positions) - merged.dropped_rows) * chunk.dt_s

@@ -7,37 +7,23 @@ the decisions are the same code.
 
 from __future__ import annotations
 
-from collections import deque
-
-import numpy as np
+from dataclasses import replace
+from typing import Any
 
 from levine_policy_node.core.acts import prepare_chunk
-from levine_policy_node.core.message_values import MessageError, by_name, usable_timeline
 from levine_policy_node.core.modes import Event, Mode, ModeState
-from levine_policy_node.core.supervision import (
-    BadChunk,
-    Chunk,
-    Decision,
-    Heartbeat,
-    Inputs,
-    Measured,
-    Request,
-    SupervisorOptions,
-    SupervisorState,
-    Target,
-)
+from levine_policy_node.core.supervision import Chunk, Decision, SupervisorOptions, SupervisorState
 from levine_policy_node.core.supervisor import step
 from levine_policy_node.core.timeline import Timeline
-from levine_policy_node.core.trajectory_message import read_trajectory
 from levine_policy_node.core.units import StampNs, SteadyNs
-from levine_policy_node.dst.arm import JointStates
 from levine_policy_node.dst.bus import Bus
+from levine_policy_node.dst.inbox import Inbox, subscribe
 from levine_policy_node.dst.process import Process
 from levine_policy_node.dst.scheduler import RosClock, Scheduler
 from levine_policy_node.dst.trace import Trace
 
-_QUEUED = 64
 _GRAPH_PERIOD_S = 0.1
+_BEAT_S = 0.05
 
 
 class SupervisorProcess(Process):
@@ -63,25 +49,16 @@ class SupervisorProcess(Process):
         self._bus, self._clock = bus, clock
         self._said: Mode | None = None
         self._shown: ModeState | None = None
-        bus.subscribe("joint_states", self, self._on_joint_states)
-        bus.subscribe("policy/action_chunk", self, self._on_chunk)
-        bus.subscribe("policy/heartbeat", self, self._on_heartbeat)
-        bus.subscribe("operator/target", self, self._on_target)
-        bus.subscribe("operator/act", self, self._on_act)
-        bus.subscribe("estop", self, self._on_estop)
+        self._inbox = Inbox(options.limits.names, clock, self._now)
+        subscribe(bus, self, self._hear)
 
     def boot(self) -> None:
         """Begin in INIT and know nothing."""
         self.state = SupervisorState()
         self._said = self._shown = None
-        self._measured: Measured | None = None
-        self._heartbeat: Heartbeat | None = None
-        self._target: Target | None = None
-        self._chunks: deque[Chunk] = deque(maxlen=_QUEUED)
-        self._requests: list[Request] = []
-        self._estops: list[bool] = []
-        self._estop: tuple[bool, SteadyNs | None] = (False, None)
-        self._counted = self.publishers
+        self._inbox = Inbox(self.options.limits.names, self._clock, self._now)
+        self._look_at_graph()
+        self._ticks = 0
         self.every(self.options.tick_s, self._tick, first_s=self.options.tick_s)
         self.every(_GRAPH_PERIOD_S, self._look_at_graph, first_s=0.037)
 
@@ -94,31 +71,17 @@ class SupervisorProcess(Process):
         return self.scheduler.now_ns
 
     def _tick(self) -> None:
-        now_ns, taken = self._now(), self._take()
+        now_ns, taken = self._now(), self._inbox.take()
+        if any(request.act is Event.ARM for request in taken.requests):
+            # Arming asks the graph again.
+            self._look_at_graph()
+            taken = replace(taken, publishers=self._inbox.publishers)
         self.state, decision = step(self.state, now_ns, taken, self.options)
         self._send(decision)
         self._say(decision)
-
-    def _take(self) -> Inputs:
-        heard, self._estops = self._estops, []
-        pressed = self._estop[0] or any(heard)
-        if heard:
-            self._estop = (heard[-1], self._estop[1])
-        requests, self._requests = self._requests, []
-        if any(request.act is Event.ARM for request in requests):
-            self._look_at_graph()
-        chunks, self._chunks = tuple(self._chunks), deque(maxlen=_QUEUED)
-        return Inputs(
-            ros_offset_ns=self._clock.offset_ns,
-            measured=self._measured,
-            heartbeat=self._heartbeat,
-            target=self._target,
-            chunks=chunks,
-            estop=pressed,
-            estop_received_ns=self._estop[1],
-            publishers=self._counted,
-            requests=tuple(requests),
-        )
+        self._ticks += 1
+        if self._ticks % round(_BEAT_S / self.options.tick_s) == 0:
+            self._bus.publish(self, "supervisor/heartbeat", self._ticks)
 
     def _send(self, decision: Decision) -> None:
         now_ns = self._now()
@@ -147,52 +110,17 @@ class SupervisorProcess(Process):
             self._shown = decision.mode
             self.trace.add(now_ns, "mode", str(decision.mode))
 
-    # What arrives; the same conversions as in ros/supervisor_inputs.py.
+    def _hear(self, topic: str, message: Any) -> None:
+        reason = self._inbox.hear(topic, message, self._read)
+        if reason:
+            self.trace.add(self._now(), "dropped", reason)
 
-    def _on_joint_states(self, message: JointStates) -> None:
-        names = self.options.limits.names
-        try:
-            position = by_name(names, message.names, message.positions.tolist())
-            velocity = by_name(names, message.names, message.velocities.tolist())
-        except MessageError as error:
-            self.trace.add(self._now(), "dropped", f"joint_states: {error}")
-            return
-        if np.all(np.isfinite(position)) and np.all(np.isfinite(velocity)):
-            self._measured = Measured(position, velocity, self._now())
-
-    def _on_chunk(self, data: bytes) -> None:
-        try:
-            found = read_trajectory(data)
-            if found is None:
-                raise MessageError("not a trajectory with positions, velocities and accelerations")
-            chunk = usable_timeline(found, self.options.limits.names)
-        except MessageError as error:
-            self._chunks.append(BadChunk(str(error)))
-            return
-        self._chunks.append(prepare_chunk(chunk, self.state, self._now(), self.options))
-
-    def _on_heartbeat(self, count: int) -> None:
-        self._heartbeat = Heartbeat(count, self._now())
-
-    def _on_target(self, message: JointStates) -> None:
-        try:
-            names = self.options.limits.names
-            position = by_name(names, message.names, message.positions.tolist())
-        except MessageError as error:
-            self.trace.add(self._now(), "dropped", f"operator/target: {error}")
-            return
-        if np.all(np.isfinite(position)):
-            self._target = Target(position, "operator:dst", self._now())
-
-    def _on_act(self, act: Event) -> None:
-        self._requests.append(Request(act, len(self._requests)))
-
-    def _on_estop(self, pressed: bool) -> None:  # noqa: FBT001
-        self._estops.append(pressed)
-        self._estop = (self._estop[0], self._now())
+    def _read(self, chunk: Timeline[StampNs]) -> Chunk:
+        """In the executor's thread, as the node does."""
+        return prepare_chunk(chunk, self.state, self._now(), self.options)
 
     def _look_at_graph(self) -> None:
-        self._counted = self.publishers
+        self._inbox.publishers = self.publishers
 
 
 def _stamped(window: Timeline[SteadyNs], offset_ns: int, source: str) -> Timeline[StampNs]:

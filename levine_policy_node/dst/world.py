@@ -68,6 +68,9 @@ class World:
 
     Attributes:
         trace: What happened.
+        clock: ROS clock of the supervisor and the camera.
+        arm_clock: ROS clock of the controller.
+        policy_clock: ROS clock of the policy.
         rng: For whoever injects the fault.
     """
 
@@ -80,11 +83,18 @@ class World:
         options = replace(setup.options, sends_windows=setup.controller.kind == "joint_trajectory")
         limits = options.limits
         self.clock = RosClock(self.scheduler, _EPOCH_NS)
+        self.arm_clock = RosClock(self.scheduler, _EPOCH_NS)
         self.policy_clock = RosClock(self.scheduler, _EPOCH_NS)
         link = setup.link or _drawn(random.Random(f"{seed}/network"))
         self.bus = Bus(seed, self.scheduler, link)
         # Between two processes of one host nothing is lost.
-        for topic in ("controller/command", "operator/act", "estop"):
+        for topic in (
+            "controller/command",
+            "controller/activity",
+            "operator/act",
+            "estop",
+            "policy/problem",
+        ):
             self.bus.links[topic] = Link()
         args = (self.scheduler, self.trace, self.bus)
         self.arm = ArmProcess(*args, limits, setup.controller)
@@ -103,7 +113,7 @@ class World:
         )
         quarter = 0.25 * (limits.upper - limits.lower)
         pose = np.clip(options.home, limits.lower + quarter, limits.upper - quarter)
-        self.arm.place(pose, self.clock, seed)
+        self.arm.place(pose, self.arm_clock, seed)
         self.policy.teach(pose, self.policy_clock, seed)
         self.operator.hold(pose, seed)
         self.inject_s = INJECT_S + self.rng.uniform(0.0, _INJECT_SPREAD_S)
@@ -132,6 +142,11 @@ class World:
         inject(self)
         self._until(self.inject_s + after_s)
         return self.trace
+
+    def step_clocks(self, step_s: float) -> None:
+        """Set the clocks of all hosts."""
+        for clock in (self.clock, self.arm_clock, self.policy_clock):
+            clock.step(step_s)
 
     def observable(self) -> None:
         """Note that the fault can be seen from now on; without it, that is the injection."""

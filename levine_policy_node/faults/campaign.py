@@ -83,7 +83,8 @@ class Campaign:
 
 def combinations(case: Case, robots: Sequence[str] = ROBOTS) -> list[Combination]:
     """Everything a case is tried with, in an order in which neighbours differ in all of it."""
-    choices = [ControllerChoice(kind, rel) for kind in case.controllers for rel in RELEASES]
+    releases = case.releases or RELEASES
+    choices = [ControllerChoice(kind, rel) for kind in case.controllers for rel in releases]
     table = [
         Combination(robot, choice, phase)
         for robot, choice, phase in itertools.product(robots, choices, case.phases)

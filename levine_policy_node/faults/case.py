@@ -15,6 +15,7 @@ from levine_policy_node.dst.judge import judge
 from levine_policy_node.dst.trace import Record, Trace
 from levine_policy_node.dst.world import EXPECTED_MODE, Phase, Setup, World
 from levine_policy_node.faults.hazards import Where
+from levine_policy_node.sim.controller_semantics import Distribution
 
 Stop = Literal["PAUSED", "DISARMED", "PSTOP", "FAULT", "ESTOP"]
 _SEVERITY = ("PAUSED", "DISARMED", "PSTOP", "FAULT", "ESTOP")
@@ -65,6 +66,7 @@ class Case:
         fault: What must be noted, by name; "" for anything.
         phases: What is going on when the fault comes.
         controllers: Which kinds of controller it makes sense with.
+        releases: Of which releases of ros2_controllers; all if empty.
         after_s: How long the run goes on [s].
         rests: Whether the arm must stand at the end.
         smooth: Whether the setpoints of the servos must be within the limits, too: not where
@@ -86,6 +88,7 @@ class Case:
     fault: str = ""
     phases: tuple[Phase, ...] = ("policy",)
     controllers: tuple[ControllerKind, ...] = BOTH
+    releases: tuple[Distribution, ...] = ()
     after_s: float = 1.1
     rests: bool = True
     smooth: bool = True

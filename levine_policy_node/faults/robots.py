@@ -7,6 +7,7 @@ from dataclasses import fields
 from functools import lru_cache
 
 from levine_policy_node.core.supervision import SupervisorOptions
+from levine_policy_node.core.surroundings import ControllerOptions
 from levine_policy_node.resources import share_directory
 from levine_policy_node.robot import load_robot, parse_yaml_mapping
 
@@ -30,5 +31,6 @@ def shipped_options(robot_name: str) -> SupervisorOptions:
         home=robot.home_position(),
         exempt=~robot.arm_joints(),
         tick_s=1.0 / values["control_rate_hz"],
+        controller=ControllerOptions(values["reference_timeout_s"], values["reference_tolerance"]),
         **{name: value for name, value in values.items() if name in own},
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cases of the hazards in observations, cameras and clocks (16 to 29)."""
+"""Cases of the hazards in joint states and clocks (22 to 28)."""
 
 from __future__ import annotations
 
@@ -106,15 +106,14 @@ def _beyond(trace: Trace) -> int:
 # nobody can send anything that it would not.
 def _step(seconds: float) -> Callable[[World], None]:
     def inject(world: World) -> None:
-        world.clock.step(seconds)
-        world.policy_clock.step(seconds)
+        world.step_clocks(seconds)
 
     return inject
 
 
 def _stop_clock(world: World) -> None:
-    world.clock.stop()
-    world.policy_clock.stop()
+    for clock in (world.clock, world.arm_clock, world.policy_clock):
+        clock.stop()
 
 
 _ENERGISED = ("armed", "policy", "human", "paused")

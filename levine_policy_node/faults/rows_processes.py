@@ -95,6 +95,11 @@ def _abandoned(world: World) -> str:
     return f"{limits.names[i]} went {way[i]:.4f} rad after the death (limit {bound[i]:.4f})"
 
 
+def _publishes_until(world: World) -> int:
+    """How long after the fault the policy published its last chunk [ns]."""
+    return max(0, world.policy.published_ns - injected_ns(world.trace))
+
+
 def _comes_back_disarmed(world: World) -> str:
     mode = world.supervisor.mode.value
     return "" if mode == "DISARMED" else f"came back into {mode}"
@@ -168,6 +173,15 @@ CASES: tuple[Case, ...] = (
         inject=_kill("supervisor"),
         check=_abandoned,
         reacts=stands_after,
+    ),
+    Case(
+        34,
+        "policy_unsupervised",
+        "SIGKILL of the supervisor; the policy must end, too",
+        # It hears the supervisor every 50 ms and waits 0.2 s.
+        limit_ms=200.0 + 150.0,
+        inject=_kill("supervisor"),
+        reacts=_publishes_until,
     ),
     Case(
         35,

@@ -20,7 +20,7 @@ from levine_policy_node.faults.robots import shipped_options
 
 ROOT = Path(__file__).parent.parent.parent
 # May only fall.
-MOST_NOT_COVERED = 26
+MOST_NOT_COVERED = 13
 
 
 def test_every_hazard_is_shown_or_named_as_not_shown():
@@ -48,17 +48,17 @@ def test_tests_that_stand_in_for_a_case_exist():
         assert what
 
 
-# One trial each, of another robot, controller and phase every time; `make faults` runs the rest.
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+# One trial of every third, of another robot, controller and phase each; `make faults` runs all.
+@pytest.mark.parametrize("case", CASES[::3], ids=lambda case: case.name)
 def test_case(case):
     where, outcome, _ = run_trial(case, seed=len(case.name))
     command = f"levine faults --replay {case.name} --seed {len(case.name)}"
     assert outcome.problems == (), f"{where}; {command}"
 
 
-@pytest.mark.parametrize("name", ["policy_killed", "takeover"])
-def test_a_seed_replays_bit_for_bit(name):
-    first, again, other = (run_trial(find_case(name), seed)[1].digest for seed in (5, 5, 6))
+def test_a_seed_replays_bit_for_bit():
+    case = find_case("takeover")
+    first, again, other = (run_trial(case, seed)[1].digest for seed in (5, 5, 6))
     assert first == again
     assert first != other
 
@@ -77,8 +77,6 @@ def test_a_failure_names_what_replays_it(capsys):
     ("name", "changes"),
     [
         ("policy_killed", {"policy_timeout_s": 0.5}),
-        ("joints_silent", {"joint_state_timeout_s": 9.0}),
-        ("arm_blocked", {"tracking_tolerance": 9.0}),
         ("clock_back", {"clock_tolerance_s": 60.0}),
         ("let_go", {"target_timeout_s": 9.0}),
     ],
@@ -86,7 +84,7 @@ def test_a_failure_names_what_replays_it(capsys):
 def test_a_supervisor_without_that_watchdog_fails_its_case(name, changes):
     case = find_case(name)
     options = replace(shipped_options("so101"), **changes)
-    choice = ControllerChoice("joint_trajectory", "jazzy")
+    choice = ControllerChoice("forward_command", "jazzy")
     _, outcome = simulate(case, options, choice, case.phases[-1], seed=1)
     assert outcome.problems
 
