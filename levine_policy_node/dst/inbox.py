@@ -52,10 +52,11 @@ _RATES_HZ = {
     "policy/problem": 50.0,
     "operator/target": 500.0,
     "estop": 200.0,
+    "enable": 200.0,
     "controller/reference": 1000.0,
     "controller/activity": 20.0,
 }
-_NEVER_THINNED = {"estop", "policy/problem"}
+_NEVER_THINNED = {"enable", "estop", "policy/problem"}
 
 
 class Inbox:
@@ -79,6 +80,8 @@ class Inbox:
         self._requests: list[Request] = []
         self._estops: list[bool] = []
         self._estop: tuple[bool, SteadyNs | None] = (False, None)
+        self._enables: list[bool] = []
+        self._enable: tuple[bool | None, SteadyNs | None] = (None, None)
         self._problem = self._inactive = ""
         self._rates = {topic: MessageRate(topic, hz) for topic, hz in _RATES_HZ.items()}
         self._arm_clock = ClockSkew("joint_states", _SKEW_LIMIT_S)
@@ -90,6 +93,9 @@ class Inbox:
         pressed = self._estop[0] or any(heard)
         if heard:
             self._estop = (heard[-1], self._estop[1])
+        allowed, self._enables = self._enables, []
+        if allowed:
+            self._enable = (allowed[-1], self._enable[1])
         requests, self._requests = self._requests, []
         arming = any(request.act is Event.ARM for request in requests)
         return Inputs(
@@ -108,6 +114,9 @@ class Inbox:
                 reference_ns=self._referred_ns,
                 inactive=self._inactive,
                 flood=self._flood(),
+                # One that said no since the last tick has, whatever it says now.
+                enable=False if not all(allowed) else self._enable[0],
+                enable_ns=self._enable[1],
                 clock_skew=self._skew() if arming else "",
             ),
         )
@@ -158,6 +167,9 @@ class Inbox:
         if topic == "estop":
             self._estops.append(message)
             self._estop = (self._estop[0], self._steady())
+        elif topic == "enable":
+            self._enables.append(message)
+            self._enable = (self._enable[0], self._steady())
         elif topic == "policy/problem":
             self._problem = message
         elif topic == "controller/activity":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The processes of people: a panel with acts and a leader arm, and the emergency stop's line."""
+"""The processes of people: a panel with acts, a leader arm, and the lines of the cell."""
 
 from __future__ import annotations
 
@@ -70,27 +70,29 @@ class OperatorProcess(Process):
         self._bus.publish(self, "operator/target", message)
 
 
-class EstopProcess(Process):
-    """Repeats the state of the emergency stop's line.
+class LineProcess(Process):
+    """Repeats the state of a line: the emergency stop, or what the cell or the robot permits.
 
     Attributes:
-        pressed: Whether the button is down.
+        on: What the line says.
     """
 
-    def __init__(self, scheduler: Scheduler, trace: Trace, bus: Bus) -> None:
-        super().__init__("estop", scheduler, trace)
+    def __init__(
+        self, name: str, scheduler: Scheduler, trace: Trace, bus: Bus, *, on: bool
+    ) -> None:
+        super().__init__(name, scheduler, trace)
         self._bus = bus
-        self.pressed = False
+        self.on = on
 
     def boot(self) -> None:
         """Begin to say how the line is."""
         self.every(_LINE_S, self._say)
 
-    def press(self, *, down: bool = True) -> None:
-        """Press or release the button; said at once."""
-        self.pressed = down
+    def switch(self, *, on: bool) -> None:
+        """Change the line; said at once."""
+        self.on = on
         self._say()
 
     def _say(self) -> None:
         if self.alive:
-            self._bus.publish(self, "estop", self.pressed)
+            self._bus.publish(self, self.name, self.on)

@@ -17,7 +17,7 @@ from levine_policy_node.dst.arm import ArmProcess
 from levine_policy_node.dst.bus import Bus, Link
 from levine_policy_node.dst.cameras import CameraProcess
 from levine_policy_node.dst.controller import ControllerChoice
-from levine_policy_node.dst.operator import EstopProcess, OperatorProcess
+from levine_policy_node.dst.operator import LineProcess, OperatorProcess
 from levine_policy_node.dst.policy import PolicyProcess, PolicySetup
 from levine_policy_node.dst.process import Process
 from levine_policy_node.dst.scheduler import RosClock, Scheduler
@@ -52,7 +52,6 @@ class Setup:
         phase: What is going on when the fault comes.
         seed: Everything random is drawn from it.
         link: How messages travel; drawn from the seed if None.
-        estop_line: Whether the emergency stop's line speaks.
     """
 
     options: SupervisorOptions
@@ -60,7 +59,6 @@ class Setup:
     phase: Phase = "policy"
     seed: int = 0
     link: Link | None = None
-    estop_line: bool = True
 
 
 class World:
@@ -92,6 +90,7 @@ class World:
             "controller/command",
             "controller/activity",
             "operator/act",
+            "enable",
             "estop",
             "policy/problem",
         ):
@@ -102,10 +101,12 @@ class World:
         self.policy = PolicyProcess(*args, limits, options.exempt, PolicySetup())
         self.camera = CameraProcess(*args, self.clock, self.rng.getrandbits(32))
         self.operator = OperatorProcess(*args, limits, self.clock)
-        self.estop = EstopProcess(*args)
+        self.estop = LineProcess("estop", *args, on=False)
+        self.enable = LineProcess("enable", *args, on=True)
         self.processes: tuple[Process, ...] = (
             self.arm,
             self.camera,
+            self.enable,
             self.estop,
             self.operator,
             self.policy,
@@ -134,8 +135,7 @@ class World:
     def run(self, inject: Callable[[World], None], after_s: float) -> Trace:
         """Reach the phase, inject the fault, and go on for `after_s`."""
         for process in self.processes:
-            if process is not self.estop or self.setup.estop_line:
-                process.start()
+            process.start()
         self._script()
         self._until(self.inject_s)
         self.trace.add(self.scheduler.now_ns, "injected", self.supervisor.state.mode.mode.value)

@@ -44,8 +44,6 @@ NOT_COVERED: Mapping[int, str] = {
     15: "efforts are not watched",
     20: "cameras are not bound to a serial number or frame",
     37: "needs half an hour of real processes",
-    50: "the supervisor has no input for a deadman switch",
-    54: "the robot's own protective stop is not heard of",
     63: "needs real DDS",
     66: "needs real DDS",
     68: "a shared domain is warned of, and does not refuse to arm",

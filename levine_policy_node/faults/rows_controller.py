@@ -116,9 +116,9 @@ CASES: tuple[Case, ...] = (
         57,
         "rogue_writer",
         "somebody else sends trajectories, and the graph does not show it",
+        # Whether it is told as a foreign writer or as refused commands depends on where to.
         limit_ms=_REFERENCE_MS,
         stop="FAULT",
-        fault="FOREIGN_WRITER",
         phases=("policy", "human"),
         controllers=WINDOWS,
         inject=_rogue(0.005),

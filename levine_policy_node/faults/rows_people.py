@@ -47,30 +47,30 @@ def _device_nan(world: World) -> None:
 
 
 def _press(world: World) -> None:
-    world.estop.press()
+    world.estop.switch(on=True)
 
 
 def _press_and_release(world: World) -> None:
-    world.estop.press()
-    world.later(0.2, lambda: world.estop.press(down=False))
+    world.estop.switch(on=True)
+    world.later(0.2, lambda: world.estop.switch(on=False))
 
 
 def _tap(world: World) -> None:
     """The line is on for less than a tick."""
-    world.estop.press()
-    world.estop.press(down=False)
+    world.estop.switch(on=True)
+    world.estop.switch(on=False)
 
 
 def _press_and_reset(world: World) -> None:
-    world.estop.press()
+    world.estop.switch(on=True)
     for k in range(1, 8):
         world.later(0.1 * k, lambda: world.operator.ask(Event.RESET))
 
 
 def _stuck_reset(world: World) -> None:
     """A reset that never stops asking, also after the cause is gone."""
-    world.estop.press()
-    world.later(0.3, lambda: world.estop.press(down=False))
+    world.estop.switch(on=True)
+    world.later(0.3, lambda: world.estop.switch(on=False))
     for k in range(1, 20):
         world.later(0.05 * k, lambda: world.operator.ask(Event.RESET))
 
@@ -92,6 +92,24 @@ def _no_motion_after(world: World) -> str:
 
 def _line_falls_silent(world: World) -> None:
     world.estop.kill()
+
+
+def _not_permitted(world: World) -> None:
+    world.enable.switch(on=False)
+
+
+def _not_permitted_for_long(world: World) -> None:
+    """As a robot does that stops by itself and recovers by itself."""
+    world.enable.switch(on=False)
+    world.later(0.3, lambda: world.enable.switch(on=True))
+
+
+def _enable_falls_silent(world: World) -> None:
+    world.enable.kill()
+
+
+def _with_enable(options: SupervisorOptions) -> SupervisorOptions:
+    return replace(options, enable_timeout_s=0.1)
 
 
 def _with_heartbeat(options: SupervisorOptions) -> SupervisorOptions:
@@ -132,6 +150,16 @@ CASES: tuple[Case, ...] = (
         fault="OPERATOR_LOST",
         phases=("human",),
         inject=_let_go,
+    ),
+    Case(
+        50,
+        "enable_released",
+        "the switch that permits motion is released",
+        limit_ms=2 * _TICK_MS,
+        stop="PSTOP",
+        fault="ENABLE_LOST",
+        phases=("armed", "policy", "human", "paused"),
+        inject=_not_permitted,
     ),
     Case(
         51,
@@ -203,6 +231,35 @@ CASES: tuple[Case, ...] = (
         phases=("policy", "human", "armed"),
         inject=_stuck_reset,
         check=_no_motion_after,
+    ),
+    Case(
+        54,
+        "robot_recovers",
+        "the robot says that it has stopped, and then that it has not",
+        limit_ms=2 * _TICK_MS,
+        stop="PSTOP",
+        fault="ENABLE_LOST",
+        phases=("armed", "policy", "human", "paused"),
+        inject=_not_permitted_for_long,
+    ),
+    Case(
+        55,
+        "enable_silent",
+        "what permits motion falls silent",
+        limit_ms=_TARGET_MS,
+        stop="PSTOP",
+        fault="ENABLE_LOST",
+        phases=("armed", "policy", "human", "paused"),
+        inject=_enable_falls_silent,
+        adapt=_with_enable,
+    ),
+    Case(
+        55,
+        "arming_not_permitted",
+        "the arm is to be armed where motion is not permitted",
+        phases=("disarmed",),
+        inject=_ask_to_arm(_not_permitted),
+        check=refused_to_arm,
     ),
     Case(
         55,
