@@ -48,7 +48,7 @@ def stop_of(folder: Path, cause: str) -> StopRecord:
     files: list[Path] = []
 
     def is_there() -> bool:
-        files[:] = folder.glob(f"stop_*_{cause}.mcap")
+        files[:] = sorted(folder.glob(f"stop_*_{cause}.mcap"))
         return bool(files)
 
     wait_until(is_there, 30.0, f"a stop of {cause} in {folder}")
@@ -61,27 +61,29 @@ def test_a_stop_is_recorded_and_so_is_the_death_of_the_supervisor(graph, tmp_pat
     with bench_in(graph, tmp_path / "stops") as bench:
         bench.engage()
         bench.script.policy_on = False
-        bench.until("DISARMED")
         bench.spin_until(lambda: bool(bench.said("BLACK_BOX")), "what became of it", 30.0)
-        assert "levine record show" in bench.said("BLACK_BOX")[0][1]
-        record = stop_of(tmp_path / "stops", "POLICY_LOST")
+        text = bench.said("BLACK_BOX")[0][1]
+        assert "levine record show" in text
+        record = read_stop(Path(text.rpartition(" ")[2]))
+        assert isinstance(record, StopRecord)
         report = report_of(record)
-        assert "policy/heartbeat: nothing for" in record.metadata["evidence"]
+        # POLICY_LOST, unless a machine that is held up stopped the arm for another reason before.
+        cause, evidence = record.metadata["cause"], record.metadata["evidence"]
+        assert any(evidence in heard for _, heard in bench.said(cause))
+        assert cause in {event.name for event in record.events}
         assert record.metadata["robot"]["name"] == "sim_so101"
         assert record.metadata["limits"]["elbow_flex"]["placeholder"]
-        assert report.source == "policy:swing@0badcafe#0"
-        assert [mode for _, mode in report.modes][:2] == ["POLICY", "STOPPING(PAUSED)"]
-        assert report.ages_ms["policy/heartbeat"] > 90.0
+        assert report.modes[0][1] == record.metadata["before"] == "POLICY"
+        assert report.modes[1][1] == record.metadata["mode"]
         assert report.seconds_after >= 0.9
-        assert "POLICY_LOST" in {event.name for event in record.events}
+        assert "policy:swing@0badcafe#0" in report.policies
         assert len(record.measured.times_s) > 20
 
-        bench.engage()
         box = box_of(bench)
         bench.process.send(signal.SIGKILL)
         assert bench.process.wait() == -signal.SIGKILL
         record = stop_of(tmp_path / "stops", "SUPERVISOR_DIED")
-        assert record.metadata["before"] == "POLICY"
+        assert record.metadata["before"].partition("(")[0] in bench.modes
         wait_until(lambda: not box.is_running(), 30.0, "the end of the black box")
 
 
@@ -129,8 +131,9 @@ def test_nobody_waits_for_a_black_box_that_hangs_or_cannot_write(graph, tmp_path
             os.kill(box.pid, signal.SIGCONT)
         # And one that is gone.
         os.kill(box.pid, signal.SIGKILL)
-        bench.spin_until(lambda: len(bench.said("BLACK_BOX")) == 2, "its loss is told", 30.0)
-        assert "no black box" in bench.said("BLACK_BOX")[1][1]
+        bench.spin_until(
+            lambda: "no black box" in bench.said("BLACK_BOX")[-1][1], "its loss is told", 30.0
+        )
         sent = len(bench.commands)
         bench.spin_until(lambda: len(bench.commands) > sent + 50, "commands")
         bench.insist("disarm")
