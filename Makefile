@@ -5,7 +5,7 @@ DEMO_ARGS ?= --episodes 3
 SOAK_ARGS ?= --minutes 30
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench faults soak format clean fuzz
+.PHONY: help setup demo test check bench faults soak coverage format clean fuzz
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,10 @@ faults: setup ## Every fault many times; writes docs/faults.md (an hour)
 
 fuzz: setup ## Fuzz what reads bundles, a minute; needs `pip install atheris`
 	@$(VENV)/python tools/fuzz_bundle.py -max_total_time=60
+
+coverage: setup ## Lines and branches of the safety core that unit tests reach; needs `pip install coverage`
+	@$(VENV)/python -m coverage run -m pytest -q test/unit
+	@$(VENV)/python -m coverage report
 
 format: setup ## Format and fix what can be fixed
 	@$(VENV)/ruff format .
