@@ -12,9 +12,9 @@ from levine_policy_node.cli.table import format_table
 from levine_policy_node.dst.trace import Trace
 from levine_policy_node.faults.campaign import CaseResult, run_campaign, run_trial
 from levine_policy_node.faults.case import Case
-from levine_policy_node.faults.hazards import HAZARDS
-from levine_policy_node.faults.library import CASES, NOT_COVERED, find_case
-from levine_policy_node.faults.report import HEAD, covered_rows, document, markdown, rows
+from levine_policy_node.faults.library import CASES, find_case
+from levine_policy_node.faults.report import HEAD, document, markdown, not_covered, rows
+from levine_policy_node.faults.sil_results import read_sil_results
 
 _DEFAULT_TRIALS = 4
 _NOT_SHOWN = {"cycle", "window", "command"}
@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first trial")
     parser.add_argument("--case", nargs="+", metavar="NAME", help="only these")
     parser.add_argument("--replay", metavar="CASE", help="run one trial and print what happened")
+    parser.add_argument(
+        "--sil", type=Path, metavar="FILE", help="results of `levine bench sil` to add"
+    )
     parser.add_argument("--docs", type=Path, metavar="FILE", help="write the document")
     parser.add_argument("--list", action="store_true", help="list the cases")
 
@@ -39,27 +42,28 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_OK
     if options.replay is not None:
         return _replay(find_case(options.replay), options.seed)
+    sil = () if options.sil is None else read_sil_results(options.sil)
     chosen = CASES if options.case is None else tuple(find_case(name) for name in options.case)
-    chosen = tuple(case for case in chosen if case.where != "sil" or case.sil is not None)
     campaign = run_campaign(chosen, options.trials, options.seed, _tell)
     print(format_table(HEAD, rows(campaign)))
     failures = [failure for result in campaign.results for failure in result.failures]
     for failure in failures:
         print(f"FAILED {failure.case} ({failure.where}): {failure.problem}\n  {failure.replay}")
-    found = document(campaign)
+    found = document(campaign, sil)
     print(
         f"{found['trials']} trials, {found['failed']} failed; "
         f"{found['simulated_s']:g} simulated s in {found['took_s']:g} s"
     )
     if options.case is None:
+        missing = [str(row) for row in sorted(not_covered(sil))]
         print(
-            f"{len(covered_rows())} of {len(HAZARDS)} hazards shown; not shown yet: "
-            f"{', '.join(str(row) for row in sorted(NOT_COVERED))}"
+            f"{found['rows_covered']} of {found['rows']} hazards shown; not shown yet: "
+            f"{', '.join(missing)}"
         )
     write_json(options.json, found)
     if options.docs is not None:
-        options.docs.write_text(markdown(campaign))
-    return EXIT_FAILED if failures else EXIT_OK
+        options.docs.write_text(markdown(campaign, sil))
+    return EXIT_FAILED if found["failed"] else EXIT_OK
 
 
 def _tell(result: CaseResult) -> None:

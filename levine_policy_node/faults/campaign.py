@@ -127,10 +127,6 @@ def run_trial(case: Case, seed: int) -> tuple[str, Outcome, Trace | None]:
         with tempfile.TemporaryDirectory() as folder:
             problem = case.direct(Random(f"{case.name}/{seed}"), Path(folder))
         return "code", Outcome((problem,) if problem else ()), None
-    if case.inject is None:
-        if case.sil is None:
-            raise ValueError(f"{case.name}: has nothing to run")
-        return "sil", case.sil(seed), None
     table = combinations(case)
     place = table[seed % len(table)]
     options = shipped_options(place.robot)

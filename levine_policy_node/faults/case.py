@@ -25,9 +25,6 @@ WINDOWS: tuple[ControllerKind, ...] = ("joint_trajectory",)
 Direct = Callable[[Random, Path], str]
 """Calls production code with a seed and an empty folder; says what is wrong, or ""."""
 
-Sil = Callable[[int], "Outcome"]
-"""Runs real processes with a seed."""
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -77,7 +74,6 @@ class Case:
         check: What else is wrong with the world at the end, or "".
         adapt: Changes the supervisor's options for this case.
         direct: The case as a call of production code.
-        sil: The case with real processes.
     """
 
     row: int
@@ -98,16 +94,11 @@ class Case:
     check: Callable[[World], str] | None = None
     adapt: Callable[[SupervisorOptions], SupervisorOptions] | None = None
     direct: Direct | None = None
-    sil: Sil | None = None
 
     @property
     def where(self) -> Where:
         """Where it runs."""
-        if self.direct is not None:
-            return "code"
-        if self.inject is None:
-            return "sil"
-        return "both" if self.sil is not None else "dst"
+        return "dst" if self.direct is None else "code"
 
 
 def simulate(

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from levine_policy_node.bench.docs_section import machine, markdown_table
 from levine_policy_node.faults.campaign import Campaign, CaseResult
 from levine_policy_node.faults.hazards import HAZARDS
 from levine_policy_node.faults.library import CASES, NOT_COVERED, TESTED
+from levine_policy_node.faults.sil_results import SilResult
 
 HEAD = ("row", "case", "where", "trials", "failed", "reaction p99", "max", "limit")
 
@@ -29,7 +31,8 @@ loses, repeats and reorders, an arm whose joints lag, and a controller that beha
 of ros2_controllers does (`humble`, `jazzy`, `kilted`, `master`). Everything random is drawn from
 the seed, so a trial that fails is repeated bit for bit by the command that is printed with it.
 Robot, controller and what is going on when the fault comes take turns with the seed. `code` calls
-the production code with seeded input.
+the production code with seeded input; `sil` is real processes over loopback, whose results come
+from `levine bench sil --json FILE` through `--sil FILE`.
 
 Each trial is judged by its trace. Whatever the fault was, every command sent must be finite and
 within position, velocity, acceleration and jerk limits, every window must end at rest, nothing
@@ -49,19 +52,27 @@ def rows(campaign: Campaign) -> list[tuple[str, ...]]:
     return [_line(result) for result in campaign.results]
 
 
-def document(campaign: Campaign) -> dict[str, Any]:
-    """What `--json` writes."""
+def document(campaign: Campaign, sil: Sequence[SilResult] = ()) -> dict[str, Any]:
+    """What `--json` writes.
+
+    Args:
+        campaign: What was run.
+        sil: What trials with real processes found before.
+    """
     shown = [_entry(result) for result in campaign.results]
+    shown += [found.entry(row, HAZARDS[row].text) for found in sil for row in found.rows]
     for row, (file, what) in TESTED.items():
         shown.append({**_missing(row), "covered": True, "note": f"{file}: {what}"})
-    for row, why in NOT_COVERED.items():
+    missing = not_covered(sil)
+    for row, why in missing.items():
         shown.append({**_missing(row), "note": why})
     trials = sum(result.trials for result in campaign.results)
     return {
         "cases": sorted(shown, key=lambda entry: entry["row"]),
         "trials": trials,
-        "failed": sum(len(result.failures) for result in campaign.results),
-        "rows_covered": len(covered_rows()),
+        "failed": sum(len(result.failures) for result in campaign.results)
+        + sum(found.failed for found in sil),
+        "rows_covered": len(HAZARDS) - len(missing),
         "rows": len(HAZARDS),
         "simulated_s": round(campaign.simulated_s, 1),
         "took_s": round(campaign.took_s, 1),
@@ -74,7 +85,13 @@ def covered_rows() -> set[int]:
     return {case.row for case in CASES if case.row in HAZARDS} | set(TESTED)
 
 
-def markdown(campaign: Campaign) -> str:
+def not_covered(sil: Sequence[SilResult] = ()) -> Mapping[int, str]:
+    """Hazards that nothing shows, and why."""
+    shown = {row for found in sil if found.trials > 0 for row in found.rows}
+    return {row: why for row, why in NOT_COVERED.items() if row not in shown}
+
+
+def markdown(campaign: Campaign, sil: Sequence[SilResult] = ()) -> str:
     """The whole of `docs/faults.md`."""
     by_row: dict[int, list[CaseResult]] = {}
     for result in campaign.results:
@@ -83,14 +100,15 @@ def markdown(campaign: Campaign) -> str:
     for row, hazard in HAZARDS.items():
         if row in by_row:
             lines += [_described(result) for result in by_row[row]]
-        elif row in TESTED:
+        lines += [_with_processes(row, trials) for trials in sil if row in trials.rows]
+        if row in TESTED:
             file, what = TESTED[row]
             lines.append((str(row), hazard.text, f"{what} (`{file}`)", "test", "", "", "", ""))
     missing = [
         (str(row), HAZARDS[row].text, HAZARDS[row].reaction, why)
-        for row, why in sorted(NOT_COVERED.items())
+        for row, why in sorted(not_covered(sil).items())
     ]
-    found = document(campaign)
+    found = document(campaign, sil)
     head = (
         "row",
         "hazard",
@@ -103,7 +121,7 @@ def markdown(campaign: Campaign) -> str:
     )
     return (
         f"{_INTRODUCTION}\n## Shown\n\n"
-        f"{len(covered_rows())} of {len(HAZARDS)} rows; {found['trials']} trials, "
+        f"{found['rows_covered']} of {found['rows']} rows; {found['trials']} trials, "
         f"{found['failed']} failed; {found['simulated_s']:g} simulated seconds, "
         f"{found['simulated_per_second']:g} per second on {machine()}.\n\n"
         f"{markdown_table(head, lines)}\n\n"
@@ -111,6 +129,20 @@ def markdown(campaign: Campaign) -> str:
         "Each row says why. Nothing here is claimed to be met.\n\n"
         f"{markdown_table(('row', 'hazard', 'what must happen', 'why it is not shown'), missing)}"
         "\n"
+    )
+
+
+def _with_processes(row: int, found: SilResult) -> tuple[str, ...]:
+    times = "" if found.most_ms is None else f"{_ms(found.p99_ms)} / {_ms(found.most_ms)}"
+    return (
+        str(row),
+        HAZARDS[row].text,
+        f"{found.injection} (`{found.name}`)",
+        "sil",
+        str(found.trials),
+        str(found.failed),
+        times,
+        "" if found.limit_ms is None else _ms(found.limit_ms),
     )
 
 

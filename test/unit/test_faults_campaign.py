@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import pytest
 
 from levine_policy_node.cli.main import main
 from levine_policy_node.dst.controller import ControllerChoice
+from levine_policy_node.errors import ConfigError
 from levine_policy_node.faults.campaign import combinations, run_campaign, run_trial
 from levine_policy_node.faults.case import simulate
 from levine_policy_node.faults.hazards import HAZARDS
 from levine_policy_node.faults.library import CASES, NOT_COVERED, TESTED, find_case
-from levine_policy_node.faults.report import covered_rows, document
+from levine_policy_node.faults.report import covered_rows, document, markdown
 from levine_policy_node.faults.robots import shipped_options
+from levine_policy_node.faults.sil_results import read_sil_results
 
 ROOT = Path(__file__).parent.parent.parent
 # May only fall.
@@ -38,7 +41,7 @@ def test_cases_have_names_of_their_own_and_something_to_run():
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names)
     for case in CASES:
-        assert case.inject or case.direct or case.sil, case.name
+        assert (case.inject is None) != (case.direct is None), case.name
         assert combinations(case)
 
 
@@ -48,8 +51,8 @@ def test_tests_that_stand_in_for_a_case_exist():
         assert what
 
 
-# One trial of every third, of another robot, controller and phase each; `make faults` runs all.
-@pytest.mark.parametrize("case", CASES[::3], ids=lambda case: case.name)
+# One trial of every fourth, of another robot, controller and phase each; `make faults` runs all.
+@pytest.mark.parametrize("case", CASES[::4], ids=lambda case: case.name)
 def test_case(case):
     where, outcome, _ = run_trial(case, seed=len(case.name))
     command = f"levine faults --replay {case.name} --seed {len(case.name)}"
@@ -96,6 +99,28 @@ def test_limits_of_half_the_arm_are_seen_to_be_broken():
     case = replace(find_case("one_nan"), adapt=lambda _: options)
     _, outcome = simulate(case, slower, ControllerChoice(), "policy", seed=1)
     assert any("beyond its limit" in problem for problem in outcome.problems)
+
+
+def test_trials_with_real_processes_are_added(tmp_path):
+    known = {
+        "name": "soak", "rows": [37], "injection": "half an hour under load", "trials": 1,
+        "failed": 0, "reaction_ms_p99": None, "reaction_ms_max": None, "limit_ms": None,
+    }  # fmt: skip
+    file = tmp_path / "sil.json"
+    file.write_text(json.dumps({"cases": [known]}))
+    campaign, sil = run_campaign([], trials=0), read_sil_results(file)
+    entries = {e["row"]: e for e in document(campaign, sil)["cases"]}
+    assert entries[37]["covered"]
+    assert entries[37]["where"] == "sil"
+    assert document(campaign, sil)["rows_covered"] == document(campaign)["rows_covered"] + 1
+    assert "half an hour under load" in markdown(campaign, sil)
+
+
+def test_a_file_that_is_none_is_one_line(tmp_path):
+    file = tmp_path / "sil.json"
+    file.write_text("[]")
+    with pytest.raises(ConfigError, match="levine bench sil --json"):
+        read_sil_results(file)
 
 
 def test_the_document_lists_every_row():
