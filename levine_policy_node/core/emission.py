@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from levine_policy_node.core.faults import Fault
 from levine_policy_node.core.gate import TICKS_COMPARED, tick_trip, window_trip
 from levine_policy_node.core.modes import COMMANDING, LATCHED, MOVING, Mode
 from levine_policy_node.core.motions import HOME_SOURCE, lead_time
@@ -60,6 +61,10 @@ def emission(
     if plan is None or not (state.mode.mode in COMMANDING or last_brake):
         return Emission()
     command = None if last_brake else plan.sample(now_ns)
+    if Fault.CLOCK_STEPPED in state.faults:
+        # A controller that takes a window for one of the future goes there from where it is,
+        # anew with each; one that hears nothing more ends what it has, or holds.
+        return Emission(command)
     unchanged = plan is before.plan and state.sent is not None
     if not options.sends_windows or (unchanged and not window_due(state, now_ns, options)):
         return Emission(command)

@@ -596,6 +596,9 @@ def test_a_step_of_the_ros_clock_stops_the_arm_and_a_reset_forgets_it():
     rig.offset_ns += 80 * MS
     assert rig.tick().mode.mode is Mode.STOPPING
     rig.until(Mode.PSTOP)
+    # A controller that was set back goes to each window anew, as long as there are any.
+    stopping = (d for d in rig.decisions if Fault.CLOCK_STEPPED in d.faults)
+    assert all(d.window is None for d in stopping)
     assert rig.ask(Event.RESET).accepted
     assert rig.ask(Event.ARM).accepted
     assert rig.state.offset_ns == rig.offset_ns
