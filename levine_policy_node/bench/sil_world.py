@@ -127,7 +127,7 @@ class SilWorld:
                 self.disarm()
                 rollout.reset_scene(self._scene)
             self._scene += 1
-            rollout.start_policy()
+            self._start_policy()
             rollout.spin_until(
                 lambda: self.speed() > _MOVING_RAD_S or rollout.mode != "POLICY", _MOVES_TIMEOUT_S
             )
@@ -137,6 +137,12 @@ class SilWorld:
         raise RolloutError(
             f"the policy does not move the arm; mode {rollout.mode}, {rollout.cause or 'no cause'}"
         )
+
+    def _start_policy(self) -> None:
+        try:
+            self.rollout.start_policy()
+        except RolloutError as error:
+            raise RolloutError(f"{error}; last event: {self.rollout.cause or 'none'}") from error
 
     def disarm(self) -> None:
         """Come to DISARMED from wherever the supervisor is."""
