@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from levine_policy_node.core.collision_rules import Surroundings
+from levine_policy_node.core.collision_rules import Obstacles
 from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.plan import Plan
 from levine_policy_node.core.reference import Rejected
@@ -110,7 +110,7 @@ def _plan(rng: np.random.Generator, robot: Robot, limits: JointLimits) -> Plan:
     return Plan(whole, ((0, "policy:bench@0#0"),))
 
 
-def _taken(plan: Plan, limits: JointLimits, around: Surroundings) -> tuple[float, bool]:
+def _taken(plan: Plan, limits: JointLimits, around: Obstacles) -> tuple[float, bool]:
     """Processor time of one check [ms], and whether the plan was cut or refused."""
     begin_ns = time.thread_time_ns()
     kept = keep_clear(plan, SteadyNs(nanoseconds(0.0)), limits, around)

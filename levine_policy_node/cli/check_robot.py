@@ -62,7 +62,7 @@ def _hand(robot: Robot) -> list[str]:
         f"{hand.rotation_tolerance:g} rad"
     ]
     if hand.limits is not None:
-        stars = dict.fromkeys(hand.limits.placeholder, "*")
+        stars: dict[str, str] = dict.fromkeys(hand.limits.placeholder, "*")
         given = hand.limits.model_dump(exclude_none=True, exclude={"source", "placeholder"})
         says = (f"{name}{stars.get(name, '')} {value}" for name, value in given.items())
         lines.append(f"  its limits  {'; '.join(says)}")

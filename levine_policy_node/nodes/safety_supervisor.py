@@ -18,11 +18,9 @@ from dataclasses import dataclass
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
 from levine_policy_node.core.acts import prepare_chunk
@@ -46,6 +44,7 @@ from levine_policy_node.nodes.supervisor_setup import (
     SafetySupervisorParameters,
     make_options,
     make_output,
+    refuse_parameters,
 )
 from levine_policy_node.robot import load_robot
 from levine_policy_node.ros import qos
@@ -144,7 +143,7 @@ class SafetySupervisor(Node):
             if warning:
                 self.get_logger().warning(warning)
         # rclpy's own parameters, such as use_sim_time, can be set while the arm moves.
-        self.add_on_set_parameters_callback(_refuse_parameters)
+        self.add_on_set_parameters_callback(refuse_parameters)
         self._loop.start()
 
     def close(self) -> None:
@@ -254,8 +253,8 @@ class SafetySupervisor(Node):
                 f"{', '.join(placeholders)}"
             )
             self.get_logger().warning(text)
-            said = Occurrence("PLACEHOLDERS", Severity.NOTICE, text)
-            self._outputs.tell([said], self._state.mode, ros_now(self))
+            event = Occurrence("PLACEHOLDERS", Severity.NOTICE, text)
+            self._outputs.tell([event], self._state.mode, ros_now(self))
 
     def _diagnose(self) -> None:
         # The only collections there are; the old generation is frozen, so they are short.
@@ -294,12 +293,6 @@ class SafetySupervisor(Node):
             self.get_logger().info(occurrence.text)
         if news:
             self._outputs.tell(news, self._state.mode, ros_now(self))
-
-
-def _refuse_parameters(parameters: list[Parameter]) -> SetParametersResult:
-    names = ", ".join(parameter.name for parameter in parameters)
-    reason = f"{names}: parameters of the supervisor are fixed while it runs; restart it"
-    return SetParametersResult(successful=False, reason=reason)
 
 
 def main(argv: list[str] | None = None) -> int:

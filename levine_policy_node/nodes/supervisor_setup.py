@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from levine_policy_node.core.supervision import SupervisorOptions
 from levine_policy_node.core.surroundings import ControllerOptions
@@ -119,3 +121,10 @@ def make_options(
         obstacles=collision_model(robot),
         **given,
     )
+
+
+def refuse_parameters(parameters: list[Parameter]) -> SetParametersResult:
+    """Say that nothing can be set while the supervisor runs."""
+    names = ", ".join(parameter.name for parameter in parameters)
+    reason = f"{names}: parameters of the supervisor are fixed while it runs; restart it"
+    return SetParametersResult(successful=False, reason=reason)

@@ -118,9 +118,7 @@ def test_home_leads_out_of_the_margin():
 
 @pytest.mark.parametrize("human", [False, True])
 def test_the_hand_is_never_too_fast(human):
-    slow = replace(
-        WALLED, obstacles=Wall(tool_speed=0.2), home=START + np.array([-0.4, 1.2, 0.0])
-    )
+    slow = replace(WALLED, obstacles=Wall(tool_speed=0.2), home=START + np.array([-0.4, 1.2, 0.0]))
     rig = engaged(slow, policy=False)
     if human:
         rig.target = slow.home
