@@ -10,7 +10,7 @@ import numpy as np
 
 from levine_policy_node.core.collision_rules import Obstacles
 from levine_policy_node.core.limits import JointLimits
-from levine_policy_node.core.plan import Plan
+from levine_policy_node.core.plan import Plan, with_brake
 from levine_policy_node.core.reference import Rejected
 from levine_policy_node.core.safe_way import keep_clear
 from levine_policy_node.core.shaper import move_to
@@ -91,7 +91,7 @@ def _pairs(around: CollisionModel) -> int:
 
 
 def _plan(rng: np.random.Generator, robot: Robot, limits: JointLimits) -> Plan:
-    """Through two poses and to rest, cut to the length of a chunk as `Plan` would follow one."""
+    """Towards two poses for the length of a chunk, and a brake, as `Plan` would follow one."""
     home, span = robot.home_position(), _REACH * (limits.upper - limits.lower)
     poses = [
         np.clip(home + rng.uniform(-0.5, 0.5, len(home)) * span, limits.lower, limits.upper)
@@ -107,12 +107,15 @@ def _plan(rng: np.random.Generator, robot: Robot, limits: JointLimits) -> Plan:
             JointPoint.at_rest(whole.positions[-1]), pose, limits, SteadyNs(whole.end_ns)
         )
         whole = whole if leg is None else whole.then(leg)
-    return Plan(whole, ((0, "policy:bench@0#0"),))
+    if whole.duration_s > CHUNK_S:
+        whole = whole.window(SteadyNs(0), SteadyNs(nanoseconds(CHUNK_S)))
+    ended = with_brake(whole, limits, SteadyNs(0))
+    return _plan(rng, robot, limits) if ended is None else Plan(ended[0], ((0, "policy"),))
 
 
 def _taken(plan: Plan, limits: JointLimits, around: Obstacles) -> tuple[float, bool]:
     """Processor time of one check [ms], and whether the plan was cut or refused."""
     begin_ns = time.thread_time_ns()
-    kept = keep_clear(plan, SteadyNs(nanoseconds(0.0)), limits, around)
+    kept = keep_clear(plan, SteadyNs(0), limits, around)
     taken_ms = (time.thread_time_ns() - begin_ns) / NS_PER_S * 1e3
     return taken_ms, isinstance(kept, Rejected) or bool(kept.cut)

@@ -62,6 +62,7 @@ class SilCase:
         options: What the graph needs for it, as fields of GraphOptions.
         overrides: Parameters it needs, per node.
         opened: Starts the graph; raises CannotRunHereError where that is impossible.
+        apart: Whether its trials need a process that has been in no other graph.
     """
 
     rows: tuple[int, ...]
@@ -72,6 +73,7 @@ class SilCase:
     options: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, Mapping[str, ParameterValue]] = field(default_factory=dict)
     opened: Callable[[GraphOptions, Path], AbstractContextManager[SilWorld]] = SilWorld
+    apart: bool = False
 
 
 def policy_killed(world: SilWorld, rng: random.Random) -> Trial:

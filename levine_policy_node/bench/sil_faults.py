@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
+import sys
 import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -14,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from levine_policy_node.bench import sil_hosts, sil_intrusions
+from levine_policy_node.bench.sil_apart import Apart
 from levine_policy_node.bench.sil_cases import CASES as LIFE_AND_DEATH
 from levine_policy_node.bench.sil_cases import CannotRunHereError, SilCase, Trial
 from levine_policy_node.bench.sil_world import SilWorld
 from levine_policy_node.errors import LevineError, UnknownNameError
 from levine_policy_node.graph import GraphOptions
+from levine_policy_node.parentage import end_with_parent
 
 OnNews = Callable[[str], None]
 
@@ -70,7 +74,20 @@ class SilSession:
     A context manager; a graph in which a trial did not get what it needs is given up.
     """
 
-    def __init__(self, robot: str = "sim_so101", policy: str = "so101_pick_place") -> None:
+    def __init__(
+        self,
+        robot: str = "sim_so101",
+        policy: str = "so101_pick_place",
+        *,
+        apart: bool = False,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            robot: The robot file.
+            policy: The bundle.
+            apart: Whether this process is the one for a case that needs its own.
+        """
         # What the trial of a bundle finds does not change between two starts.
         trusting = {"policy_executor": {"trial": False}}
         self._options = GraphOptions(
@@ -82,7 +99,8 @@ class SilSession:
             overrides=trusting,
         )
         self._open = contextlib.ExitStack()
-        self._world: tuple[str, SilWorld] | None = None
+        self._world: tuple[str, SilWorld | Apart] | None = None
+        self._apart = apart
 
     def __enter__(self) -> SilSession:
         return self
@@ -101,8 +119,11 @@ class SilSession:
         try:
             if self._world is None or self._world[0] != name:
                 self.__exit__()
-                self._world = (name, self._started(case))
-            return case.run(self._world[1], random.Random(f"{seed} {name}"))
+                self._world = (name, self._started(name, case))
+            world = self._world[1]
+            if isinstance(world, Apart):
+                return world.trial(seed)
+            return case.run(world, random.Random(f"{seed} {name}"))
         except CannotRunHereError:
             raise
         except LevineError as error:
@@ -112,7 +133,11 @@ class SilSession:
             self.__exit__()
             raise
 
-    def _started(self, case: SilCase) -> SilWorld:
+    def _started(self, name: str, case: SilCase) -> SilWorld | Apart:
+        if case.apart and not self._apart:
+            apart = Apart(name, self._options.robot, self._options.policy)
+            self._open.callback(apart.close)
+            return apart
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="levine_sil_")))
         options = replace(
             self._options,
@@ -194,3 +219,22 @@ def _line(name: str, number: int, trial: Trial) -> str:
     return (
         f"{name} {number}:{reaction}{extra}{' FAILED: ' if trial.problem else ''}{trial.problem}"
     )
+
+
+def main() -> int:
+    """Be the process of one case: a seed per line of input, a trial per line of output."""
+    name, robot, policy = sys.argv[1:4]
+    end_with_parent()
+    with SilSession(robot, policy, apart=True) as session:
+        for line in sys.stdin:
+            trial, skipped = Trial(None), ""
+            try:
+                trial = session.trial(name, int(line))
+            except CannotRunHereError as error:
+                skipped = str(error)
+            print(json.dumps({**asdict(trial), "skipped": skipped}), flush=True)  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -157,5 +157,6 @@ CASES: Mapping[str, SilCase] = {
         150.0,
         network_cut,
         opened=_two_hosts,
+        apart=True,
     ),
 }

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         text = (
             "## Checking where a chunk leads\n\n"
             f"```\nlevine bench collision --chunks {options.chunks} --docs {options.docs}\n```\n\n"
-            f"Random motions of {CHUNK_S:g} s and more about home, looked at for self-collision, "
+            f"Random motions of {CHUNK_S:g} s about home and a brake, checked for self-collision, "
             "the table, the workspace and the speed of the hand, in the thread of the supervisor "
             "that receives chunks. A chunk that is cut also needs a brake that is clear. "
             f"Processor time of the thread. Run on {machine()}.\n\n{markdown_table(head, cells)}\n"

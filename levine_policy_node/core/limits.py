@@ -166,6 +166,8 @@ def _reach(timeline: Timeline[ClockNs], limits: JointLimits) -> tuple[np.ndarray
         # Mostly so: the constant limit is the lower one, and that has been judged.
         return bad, close
     fast, shares = _shares_by_position(points, spans, limits, limits.by_position)
+    if len(fast) == 0:
+        return bad, close
     either = np.union1d(bad, fast)
     both = np.zeros((5, len(either), len(limits.names)))
     both[:4, either.searchsorted(bad)] = close

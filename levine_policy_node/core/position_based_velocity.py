@@ -121,8 +121,7 @@ class PositionBasedVelocity:
             jerk: Limit (J,) [rad/s^3].
 
         Returns:
-            Shares (..., N, J), 0 where the joint brakes or does not move that way. Above 1 is an
-            excess.
+            Shares (..., N, J). Above 1 is an excess, of which a joint that brakes has none.
         """
         h = spans_s[:, None]
         hard = BRAKING_SHARE * acceleration * h**2, BRAKING_SHARE * jerk * h**3
@@ -137,13 +136,15 @@ class PositionBasedVelocity:
         speed = np.maximum(pieces.velocity.max(axis=0) / h, 0.0)
         allowed = self.upwards(pieces.position.max(axis=0))
         shares = speed / (allowed * (1.0 + _RELATIVE_TOLERANCE) + _ROUNDING / h)
+        fast = shares > 1.0
+        if not fast.any():
+            return shares
         braking = (pieces.acceleration.max(axis=0) <= -hard[0]) | (
             pieces.jerk.max(axis=0) <= -hard[1]
         )
         shares[braking] = 0.0
-        fast = shares > 1.0
-        if fast.any():
-            shares[fast] = np.where(self._inside(pieces, h, fast), 1.0, shares[fast])
+        fast &= ~braking
+        shares[fast] = np.where(self._inside(pieces, h, fast), 1.0, shares[fast])
         return shares
 
     def _inside(self, pieces: Pieces, h: FloatArray, chosen: np.ndarray) -> np.ndarray:

@@ -121,13 +121,10 @@ class Script(Node):
 class Bench:
     """A supervisor process with the script it moves, and the ears of the test."""
 
-    def __init__(
-        self, ros: Graph, robot: str = "sim_so101", stops: str = "''", **parameters: float
-    ) -> None:
+    def __init__(self, ros: Graph, robot: str = "sim_so101", stops: str = "''") -> None:
         self.ros = ros
         self.stops = stops
         self.robot = robot
-        self.parameters = parameters
         self.modes: list[str] = []
         self.script = Script()
         self.estop = ros.node.create_publisher(Bool, "estop", qos.ESTOP)
@@ -152,7 +149,6 @@ class Bench:
                 "joint_state_timeout_s": 0.4,
                 "reference_timeout_s": 0.4,
                 "black_box_root": self.stops,
-                **self.parameters,
             },
         )
         self.until("DISARMED")

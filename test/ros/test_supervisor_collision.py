@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
-from harness import ros_graph
+from harness import NodeProcess, ros_graph
 from supervisor_bench import MIDDLE, ROBOT, Bench, Script
 
 from levine_policy_node.core.timeline import Timeline
@@ -35,12 +38,26 @@ def dive(script: Script) -> Timeline[StampNs]:
     )
 
 
+def patiently(start: Callable[..., NodeProcess]) -> Callable[..., NodeProcess]:
+    """Start a supervisor that is patient: how punctual the machine is, is not the point."""
+    late = {
+        "policy_timeout_s": 1.0,
+        "inference_stall_s": 2.0,
+        "joint_state_timeout_s": 1.0,
+        "overrun_s": 0.5,
+    }
+
+    def started(*arguments: Any, parameters: dict[str, Any], **options: Any) -> NodeProcess:
+        return start(*arguments, parameters={**parameters, **late}, **options)
+
+    return started
+
+
 def test_a_policy_that_dives_into_the_table_is_stopped_above_it():
     hand = HandKinematics(ROBOT)
     with ros_graph() as graph:
-        # How punctual the policy is played is not the point here.
-        late = {"policy_timeout_s": 1.0, "inference_stall_s": 2.0, "joint_state_timeout_s": 1.0}
-        bench = Bench(graph, **late)
+        graph.start = patiently(graph.start)  # type: ignore[method-assign]
+        bench = Bench(graph)
         script = bench.script
         try:
             bench.engage()
