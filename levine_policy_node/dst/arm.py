@@ -35,8 +35,8 @@ class JointStates:
     stamp_ns: StampNs
 
 
-# The stock `state_publish_rate` of a controller.
-_REFERENCE_S = 0.02
+# The stock `state_publish_rate` on Humble; later releases publish with every update.
+_HUMBLE_STATE_S = 0.02
 # The manager says at once when a controller changes its state; where it can (Jazzy and later).
 _INACTIVE = "arm_controller is inactive"
 
@@ -90,7 +90,8 @@ class ArmProcess(Process):
         self.manager.activate(self.position)
         self._told = ""
         self.every(CYCLE_S, self._cycle, first_s=float(self._rng.uniform(0.0, CYCLE_S)))
-        self.every(_REFERENCE_S, self._refer, first_s=float(self._rng.uniform(0.0, _REFERENCE_S)))
+        state_s = _HUMBLE_STATE_S if self._choice.release == "humble" else CYCLE_S
+        self.every(state_s, self._refer, first_s=float(self._rng.uniform(0.0, state_s)))
 
     def freeze_encoders(self) -> None:
         """Report the present position for ever."""

@@ -50,6 +50,11 @@ def injected_ns(trace: Trace) -> int:
     return record.time_ns if record is not None else 0
 
 
+def from_injection(world: World) -> int:
+    """A fault that can be seen at once."""
+    return injected_ns(world.trace)
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One fault and what must come of it.
@@ -89,7 +94,7 @@ class Case:
     rests: bool = True
     smooth: bool = True
     inject: Callable[[World], None] | None = None
-    since: Callable[[Trace], int] = injected_ns
+    since: Callable[[World], int] = from_injection
     reacts: Callable[[World], int | None] | None = None
     check: Callable[[World], str] | None = None
     adapt: Callable[[SupervisorOptions], SupervisorOptions] | None = None
@@ -144,7 +149,7 @@ def _reaction(case: Case, world: World) -> tuple[int | None, list[str]]:
         ended = world.supervisor.mode.value
         same = case.check is not None or ended == expected
         return None, [] if same else [f"the mode became {ended}: {_causes(trace)}"]
-    since_ns = case.since(trace)
+    since_ns = case.since(world)
     record = _first_stop(trace, case.stop, injected_ns(trace))
     if record is None:
         return None, [f"no {case.stop} came: {world.supervisor.state.mode}, {_causes(trace)}"]

@@ -10,7 +10,6 @@ import numpy as np
 from levine_policy_node.core.units import StampNs, nanoseconds
 from levine_policy_node.dst.arm import JointStates
 from levine_policy_node.dst.process import Process
-from levine_policy_node.dst.trace import Trace
 from levine_policy_node.dst.world import World
 from levine_policy_node.faults.case import WINDOWS, Case, injected_ns
 from levine_policy_node.sim.controller_semantics import Distribution
@@ -40,8 +39,10 @@ class _Rogue(Process):
         self._share = min(1.0, self._share + 0.02)
         middle = 0.5 * (limits.lower + limits.upper)
         target = self._begins + 0.2 + self._share * (middle - self._begins)
-        point = TrajectoryPoint(20_000_000, target, np.zeros_like(target))
-        command = TrajectoryCommand(limits.names, StampNs(0), (point,))
+        # It has begun already, so that the controller goes there at once.
+        begin_ns = StampNs(world.clock.now() - 20_000_000)
+        points = tuple(TrajectoryPoint(after_ns, target) for after_ns in (0, 40_000_000))
+        command = TrajectoryCommand(limits.names, begin_ns, points)
         world.bus.publish(self, "controller/command", command)
 
 
@@ -89,8 +90,9 @@ def _reject(world: World) -> None:
     world.arm.manager.rejects = True
 
 
-def _astray(trace: Trace) -> int:
+def _astray(world: World) -> int:
     """When the controller first did something else than it was sent at about that time."""
+    trace = world.trace
     from_ns = injected_ns(trace)
     commands = trace.of("command")
     for cycle in trace.of("cycle"):
@@ -121,6 +123,23 @@ CASES: tuple[Case, ...] = (
         stop="FAULT",
         phases=("policy", "human"),
         controllers=WINDOWS,
+        releases=_MANAGER,
+        inject=_rogue(0.005),
+        since=_astray,
+        rests=False,
+        smooth=False,
+    ),
+    Case(
+        57,
+        "rogue_writer_humble",
+        "the same on Humble, whose 50 Hz may show our half of what is played only",
+        # Then the arm's distance from its command is what shows it.
+        limit_ms=1000.0,
+        stop="PSTOP",
+        phases=("policy", "human"),
+        controllers=WINDOWS,
+        releases=("humble",),
+        after_s=1.6,
         inject=_rogue(0.005),
         since=_astray,
         rests=False,

@@ -10,7 +10,6 @@ import numpy as np
 
 from levine_policy_node.core.units import FloatArray, nanoseconds
 from levine_policy_node.dst.arm import Encoder, JointStates
-from levine_policy_node.dst.trace import Trace
 from levine_policy_node.dst.world import World
 from levine_policy_node.faults.case import Case, injected_ns
 
@@ -82,22 +81,24 @@ def _frozen(world: World) -> None:
     world.arm.freeze_encoders()
 
 
-def _led_on(trace: Trace) -> int:
+def _led_on(world: World) -> int:
     """When the arm had been led so far since the fault that its encoders must show it."""
+    trace, exempt = world.trace, world.setup.options.exempt
     from_ns = injected_ns(trace)
     commands = [c for c in trace.of("command") if c.time_ns >= from_ns]
     for k in range(1, len(commands)):
         led = np.ptp(np.stack([c.values[1] for c in commands[: k + 1]]), axis=0)
-        if np.max(led) > _LED_RAD:
+        if np.max(led[~exempt]) > _LED_RAD:
             return commands[k].time_ns
     return from_ns
 
 
-def _beyond(trace: Trace) -> int:
+def _beyond(world: World) -> int:
     """When the arm, or what is heard of it, lay beyond the tolerance from all it was led through.
 
     Told from the setpoints and where the arm was at the injection, which is where it stays.
     """
+    trace, exempt = world.trace, world.setup.options.exempt
     from_ns = injected_ns(trace)
     cycles = trace.of("cycle")
     before = [c for c in cycles if c.time_ns <= from_ns]
@@ -108,7 +109,7 @@ def _beyond(trace: Trace) -> int:
         oldest_ns = cycle.time_ns - nanoseconds(_LAG_S)
         band = np.stack([c.values[0] for c in cycles if oldest_ns <= c.time_ns <= cycle.time_ns])
         away = np.maximum(band.min(axis=0) - stood, stood - band.max(axis=0))
-        if np.max(away) > _TOLERANCE_RAD:
+        if np.max(away[~exempt]) > _TOLERANCE_RAD:
             return cycle.time_ns
     return from_ns
 

@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from levine_policy_node.dst.trace import Trace
 from levine_policy_node.dst.world import World
 from levine_policy_node.faults.case import WINDOWS, Case, injected_ns
 
@@ -56,9 +55,9 @@ def _respawn(name: str) -> Callable[[World], None]:
     return inject
 
 
-def _continued(trace: Trace) -> int:
+def _continued(world: World) -> int:
     """When the stopped process went on."""
-    for record in trace.of("process"):
+    for record in world.trace.of("process"):
         if record.values[1] == "continued":
             return record.time_ns
     return 0

@@ -12,7 +12,6 @@ import numpy as np
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.trajectory_message import trajectory_bytes
 from levine_policy_node.core.units import FloatArray, StampNs, nanoseconds
-from levine_policy_node.dst.trace import Trace
 from levine_policy_node.dst.world import World
 
 
@@ -69,9 +68,9 @@ def spoil(change: Change, times: int | None = None) -> Callable[[World], None]:
     return inject
 
 
-def second_chunk(trace: Trace) -> int:
+def second_chunk(world: World) -> int:
     """When the second spoiled chunk was published."""
-    spoiled = trace.of("spoiled")
+    spoiled = world.trace.of("spoiled")
     return spoiled[1].time_ns if len(spoiled) > 1 else 0
 
 
