@@ -85,6 +85,9 @@ class World:
         self.policy_clock = RosClock(self.scheduler, _EPOCH_NS)
         link = setup.link or _drawn(random.Random(f"{seed}/network"))
         self.bus = Bus(seed, self.scheduler, link)
+        # RTPS hands over the samples of one writer in their order, so stamps never go back.
+        for topic in ("joint_states", "camera/image", "controller/reference"):
+            self.bus.links[topic] = replace(link, reorder=False)
         # Between two processes of one host nothing is lost.
         for topic in (
             "controller/command",

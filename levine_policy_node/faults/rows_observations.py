@@ -88,7 +88,7 @@ def _led_on(world: World) -> int:
     commands = [c for c in trace.of("command") if c.time_ns >= from_ns]
     for k in range(1, len(commands)):
         led = np.ptp(np.stack([c.values[1] for c in commands[: k + 1]]), axis=0)
-        if np.max(led[~exempt]) > _LED_RAD:
+        if np.max(led[np.logical_not(exempt)]) > _LED_RAD:
             return commands[k].time_ns
     return from_ns
 
@@ -109,7 +109,7 @@ def _beyond(world: World) -> int:
         oldest_ns = cycle.time_ns - nanoseconds(_LAG_S)
         band = np.stack([c.values[0] for c in cycles if oldest_ns <= c.time_ns <= cycle.time_ns])
         away = np.maximum(band.min(axis=0) - stood, stood - band.max(axis=0))
-        if np.max(away[~exempt]) > _TOLERANCE_RAD:
+        if np.max(away[np.logical_not(exempt)]) > _TOLERANCE_RAD:
             return cycle.time_ns
     return from_ns
 
