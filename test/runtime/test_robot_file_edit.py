@@ -99,8 +99,8 @@ def test_a_merge_key_that_would_hide_the_value_is_noticed(tmp_path):
     path = tmp_path / "arm.yaml"
     text = (robots_directory() / "sim_so101.yaml").read_text()
     shared = text.replace("  front: {", "  front: &front {").replace(
-        "  wrist: {topic: camera/wrist/image, width: 96, height: 96, rate_hz: 15.0}",
-        "  wrist: {<<: *front, topic: camera/wrist/image}",
+        "  wrist: {topic: camera/wrist/image, width: 96, height: 96, rate_hz: 15.0, ",
+        "  wrist: {<<: *front, topic: camera/wrist/image, ",
     )
     path.write_text(shared)
     with pytest.raises(ConfigError, match=r"cameras\.front: shares its values"):

@@ -54,5 +54,8 @@ def test_the_last_word_is_never_wrong_for_longer_than_two_heartbeats(history):
         said = next((word for word in reversed(words) if word is not None), said)
         if fault is None:
             assert said == ""
-        elif fault.problem not in LATE or ticks >= 2:
+        elif fault.problem not in LATE or (ticks >= 2 and beats):
             assert said == str(fault)
+        elif ticks >= 2:
+            # It has become another; that it is well, nobody says meanwhile.
+            assert said
