@@ -147,6 +147,7 @@ class Bench:
             parameters={
                 "robot": self.robot,
                 "joint_state_timeout_s": 0.4,
+                "policy_timeout_s": 0.4,
                 "reference_timeout_s": 0.4,
                 "black_box_root": self.stops,
             },
