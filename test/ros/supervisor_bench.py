@@ -147,7 +147,6 @@ class Bench:
             parameters={
                 "robot": self.robot,
                 "joint_state_timeout_s": 0.4,
-                "policy_timeout_s": 0.4,
                 "reference_timeout_s": 0.4,
                 "black_box_root": self.stops,
             },
@@ -215,10 +214,14 @@ class Bench:
         for _ in range(3):
             self.insist("arm")
             self.script.policy_on = True
-            if not self.refusal("engage"):
+            refusal = self.refusal("engage")
+            if not refusal:
                 break
             # A machine that is held up meanwhile latches a stop, as it should.
-            self.insist("reset")
+            latched = self.mode in {"PSTOP", "FAULT", "ESTOP"}
+            self.insist("reset" if latched else "disarm")
+        else:
+            raise AssertionError(f"engage: {refusal}")
         self.spin_until(lambda: self.speed() > 0.1, "motion")
 
     def speed(self) -> float:
