@@ -16,11 +16,25 @@ from levine_policy_node.core.motions import (
 )
 from levine_policy_node.core.permits import PERMITS, hindrance
 from levine_policy_node.core.plan import Plan
-from levine_policy_node.core.reference import Followed, Prepared, Rejected, to_steady
-from levine_policy_node.core.safe_way import follow_clear, keep_clear, slower_limits
+from levine_policy_node.core.reference import (
+    Followed,
+    Later,
+    Prepared,
+    Rejected,
+    follow,
+    to_steady,
+)
+from levine_policy_node.core.safe_way import (
+    follow_clear,
+    follow_if_clear,
+    keep_clear,
+    slower_limits,
+)
 from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs
+
+NO_CHUNK = Rejected("no usable policy/action_chunk has been received")
 
 
 def permitted(
@@ -91,18 +105,20 @@ def prepare_chunk(
     state: SupervisorState,
     now_ns: SteadyNs,
     options: SupervisorOptions,
+    planning_s: float | None = None,
 ) -> Timeline[StampNs] | Prepared:
     """Work out the plan that follows a chunk before a tick takes it.
 
     Following a chunk is most of the work of any tick, and none of it needs the present moment:
     done in another thread, it delays no tick. If the plan is another by the time of the tick,
-    the tick works it out itself.
+    the tick works it out itself or asks for the chunk again (`Decision.unprepared`).
 
     Args:
         chunk: As it arrived.
         state: Of the last tick.
         now_ns: Present time.
         options: Of the supervisor.
+        planning_s: How much later the plan takes effect [s]; None: as the options say.
 
     Returns:
         The chunk as it is where the policy is not active or the chunk cannot be followed; the
@@ -113,43 +129,64 @@ def prepare_chunk(
     reference = to_steady(chunk, state.offset_ns, now_ns)
     if isinstance(reference, Rejected):
         return chunk
-    lead_s = options.planning_s + (options.lead_s if options.sends_windows else 0.0)
+    lead_s = options.planning_s if planning_s is None else planning_s
+    lead_s += options.lead_s if options.sends_windows else 0.0
     around = options.obstacles
     followed = follow_clear(state.plan, reference, now_ns, lead_s, options.limits, around)
-    if isinstance(followed, Rejected) and not followed.blocked:
+    if isinstance(followed, Rejected) and not followed.on_its_way:
         return chunk
     return Prepared(chunk, reference, state.plan, followed)
 
 
 def follow_chunk(
-    state: SupervisorState,
-    now_ns: SteadyNs,
-    options: SupervisorOptions,
-    prepared: Prepared | None = None,
+    state: SupervisorState, now_ns: SteadyNs, options: SupervisorOptions
 ) -> tuple[SupervisorState, Followed] | Rejected:
-    """Follow the newest chunk from the commanded state.
-
-    Args:
-        state: Present state.
-        now_ns: Present time.
-        options: Of the supervisor.
-        prepared: The newest chunk if its plan was worked out before; used if it still holds.
+    """Follow the newest chunk from the commanded state, as far as its way is clear.
 
     Returns:
         The state with the new plan and what became of the chunk, or why not.
     """
     if state.plan is None or state.reference is None:
-        return Rejected("no usable policy/action_chunk has been received")
+        return NO_CHUNK
+    lead_s = options.lead_s if options.sends_windows else 0.0
+    followed = follow_clear(
+        state.plan, state.reference, now_ns, lead_s, options.limits, options.obstacles
+    )
+    return followed if isinstance(followed, Rejected) else _following(state, followed)
+
+
+def follow_prepared(
+    prepared: Prepared | None,
+    state: SupervisorState,
+    now_ns: SteadyNs,
+    options: SupervisorOptions,
+) -> tuple[SupervisorState, Followed] | Rejected | Later:
+    """Follow the newest chunk as `follow_chunk` does, as far as a tick has time for it.
+
+    Args:
+        prepared: The newest chunk if its plan was worked out before; used if it still holds.
+        state: Present state.
+        now_ns: Present time.
+        options: Of the supervisor.
+
+    Returns:
+        Later if the chunk is to be prepared from the present plan, which goes on meanwhile.
+    """
+    if state.plan is None or state.reference is None:
+        return NO_CHUNK
+    lead_s = options.lead_s if options.sends_windows else 0.0
     if prepared is not None and _still_holds(prepared, state, now_ns, options):
         followed = prepared.followed
+    elif options.obstacles is None:
+        followed = follow(state.plan, state.reference, now_ns, lead_s, options.limits)
     else:
-        lead_s = options.lead_s if options.sends_windows else 0.0
-        around = options.obstacles
-        followed = follow_clear(
-            state.plan, state.reference, now_ns, lead_s, options.limits, around
+        followed = follow_if_clear(
+            state.plan, state.reference, now_ns, lead_s, options.limits, options.obstacles
         )
-    if isinstance(followed, Rejected):
-        return followed
+    return _following(state, followed) if isinstance(followed, Followed) else followed
+
+
+def _following(state: SupervisorState, followed: Followed) -> tuple[SupervisorState, Followed]:
     watch = replace(state.watch, starving_ns=None)
     return replace(state, plan=followed.plan, watch=watch), followed
 
@@ -195,7 +232,7 @@ def gone_to(
                 return kept
             plan, blocked = stopped(before, now_ns, options), kept.reason
         elif kept.cut and homing:
-            return Rejected(kept.cut, blocked=True)
+            return Rejected(kept.cut, on_its_way=True, blocked=True)
         else:
             plan, blocked = kept.plan, kept.cut
     return replace(state, plan=plan, homing=homing, target=pose, blocked=blocked)

@@ -178,7 +178,9 @@ def too_fast(motion: JointPoint, around: Obstacles) -> TooFast | None:
         speed = around.hand_speed(position[here], velocity[here])
         # Written so that NaN counts as too fast.
         if not speed <= allowed:
-            peak = max(around.hand_speed(p, v) for p, v in zip(position, velocity, strict=True))
+            may_be = ~(most <= allowed)
+            moving = zip(position[may_be], velocity[may_be], strict=True)
+            peak = max(around.hand_speed(p, v) for p, v in moving)
             text = f"the hand would move at {peak:.2f} m/s (limit {around.tool_speed:g} m/s)"
             return TooFast(max(0, here - 1), peak, text)
         ahead = slice(here, here + _WINDOW)

@@ -14,6 +14,10 @@ from levine_policy_node.core.units import FloatArray
 
 _POSITION_TOLERANCE = 1e-9
 _RELATIVE_TOLERANCE = 1e-9
+# How far beyond the end of its range a joint that rests there may be measured: encoders are
+# noisy, and a gripper that is open stands at its stop. Of the range, and at most [rad or m].
+_AT_STOP_SHARE = 0.005
+_AT_STOP = 2e-3
 # One rounding of a position of a few radians; derivatives of a quintic over a span h enlarge it
 # by 5/h, 20/h^2 and 60/h^3, and two ends are rounded.
 _ROUNDING = 1e-15
@@ -71,6 +75,12 @@ class JointLimits:
         """Accelerations of at most `acceleration` (J,) [rad/s^2], reached in the same time."""
         share = np.minimum(acceleration / self.acceleration, 1.0)
         return replace(self, acceleration=self.acceleration * share, jerk=self.jerk * share)
+
+    def resting(self, position: FloatArray) -> FloatArray:
+        """`position` (J,) with joints that are measured just beyond their range at its end."""
+        near = np.minimum(_AT_STOP_SHARE * (self.upper - self.lower), _AT_STOP)
+        ranged = np.clip(position, self.lower, self.upper)
+        return np.where(np.abs(position - ranged) <= near, ranged, position)
 
     def outside(self, position: FloatArray) -> str:
         """Name the first joint of `position` (J,) that is out of range, or return ""."""

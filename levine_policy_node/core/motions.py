@@ -67,7 +67,7 @@ def armed_position(
         held = state.plan.timeline.positions[-1]
         if np.max(np.abs(held - measured)) <= options.resume_distance:
             return held
-    return measured
+    return options.limits.resting(measured)
 
 
 def after_late_tick(

@@ -45,7 +45,7 @@ def may_arm(
     late = joint_states_late(now_ns, inputs, options)
     if late or inputs.measured is None:
         return late
-    outside = options.limits.outside(inputs.measured.position)
+    outside = options.limits.outside(options.limits.resting(inputs.measured.position))
     if outside:
         return f"{outside}; move the arm into its range by hand"
     if not standing(state, now_ns, inputs, options):

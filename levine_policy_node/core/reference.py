@@ -25,11 +25,18 @@ class Rejected:
 
     Attributes:
         reason: For people.
-        blocked: Whether it is because something is in the way.
+        on_its_way: Whether it is because of what is on its way, and not of the chunk as such.
+        blocked: Whether that is something that the arm would come too near to.
     """
 
     reason: str
+    on_its_way: bool = False
     blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Following the chunk takes more work than a tick has time for; it is to be prepared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from levine_policy_node.core.collision_rules import (
 )
 from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.plan import STOP, Plan
-from levine_policy_node.core.reference import Followed, Rejected, follow
+from levine_policy_node.core.reference import Followed, Later, Rejected, follow
 from levine_policy_node.core.shaper import brake
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.timeline_cuts import MIN_GAP_NS, clear_cut
@@ -30,6 +30,8 @@ _EARLIER = (0.5, 1.0, 2.0)
 _SLOWEST = 3.0
 _SLOWING_ROOM = 1.03
 _LEAST_SHARE = 1e-3
+# So that a chunk that was slowed by as much is within them.
+_ROUNDING = 1e-6
 # Whoever sends more than that must not fill the memory.
 _LONGEST_S = 20.0
 
@@ -74,7 +76,9 @@ def follow_clear(
     fast, slowed = look.fast, ""
     if fast is not None:
         factor = min(fast.peak / around.tool_speed * _SLOWING_ROOM, _SLOWEST)
-        slower = follow(plan, slower_by(reference, factor), now_ns, lead_s, limits)
+        # The way to the chunk is to be slower, too.
+        gentle = _gentle(followed.plan.timeline, followed.splice_ns, limits, 1.0 / factor)
+        slower = follow(plan, slower_by(reference, factor), now_ns, lead_s, gentle)
         if isinstance(slower, Followed):
             followed, slowed = slower, f"{fast.text}; slowed {factor:.2f} times"
             look = _look(followed.plan.timeline, followed.splice_ns, around)
@@ -84,20 +88,46 @@ def follow_clear(
     return replace(followed, plan=kept.plan, cut=kept.cut or followed.cut, slowed=slowed)
 
 
+def follow_if_clear(
+    plan: Plan,
+    reference: Timeline[SteadyNs],
+    now_ns: SteadyNs,
+    lead_s: float,
+    limits: JointLimits,
+    around: Obstacles,
+) -> Followed | Rejected | Later:
+    """Follow a chunk as `follow_clear` does, if it is clear as it is.
+
+    Finding out what can be kept of one that is not takes several times as long.
+    """
+    followed = follow(plan, reference, now_ns, lead_s, limits)
+    if isinstance(followed, Rejected):
+        return followed
+    look = _look(followed.plan.timeline, followed.splice_ns, around)
+    return followed if look.cut() is None else Later()
+
+
 def slower_limits(
     plan: Plan, splice_ns: SteadyNs, limits: JointLimits, around: Obstacles
 ) -> JointLimits | None:
-    """Limits with which the plan would be made anew, its hand not too fast; None if it is not.
-
-    No joint is held below its present speed, from which there would be no motion.
-    """
+    """Limits with which the plan would be made anew, its hand not too fast; None if it is not."""
     motion, _ = _sampled(plan.timeline, splice_ns)
     fast = too_fast(motion, around)
     if fast is None:
         return None
-    share = around.tool_speed / (fast.peak * _SLOWING_ROOM)
+    return _gentle(plan.timeline, splice_ns, limits, around.tool_speed / fast.peak / _SLOWING_ROOM)
+
+
+def _gentle(
+    timeline: Timeline[SteadyNs], begin_ns: SteadyNs, limits: JointLimits, share: float
+) -> JointLimits:
+    """Limits with this share of the velocities that the joints have from `begin_ns` on.
+
+    No joint is held below its present speed, from which there would be no motion.
+    """
+    motion, _ = _sampled(timeline, begin_ns)
     used = np.abs(motion.velocity)
-    wanted = np.maximum(share * used.max(axis=0), used[0])
+    wanted = np.maximum(share * used.max(axis=0), used[0]) * (1.0 + _ROUNDING)
     wanted = np.maximum(wanted, _LEAST_SHARE * limits.velocity)
     return replace(limits, velocity=np.minimum(wanted, limits.velocity))
 
@@ -189,7 +219,8 @@ def _kept(
                 return Kept(replace(plan, timeline=motion, marks=(*marks, (begin_ns, STOP))), text)
         if wanted_ns == earliest_ns:
             break
-    return Rejected(text, blocked=True)
+    # Where only the hand is too fast, nothing is in the way: the plan before goes on.
+    return Rejected(text, on_its_way=True, blocked=look.breach is not None)
 
 
 def _sampled(timeline: Timeline[SteadyNs], begin_ns: SteadyNs) -> tuple[JointPoint, float]:

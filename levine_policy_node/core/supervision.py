@@ -212,6 +212,8 @@ class Decision:
         faults: Latched faults with their evidence.
         efforts: To be sent to an arm that takes efforts, (J,) [N m]; None where nothing is.
         asked_efforts: What was asked for before any bound, (J,) [N m].
+        unprepared: The newest chunk is to be prepared with the state of this tick and handed in
+            once more: to work out in a tick what of it can be followed takes too long.
     """
 
     mode: ModeState
@@ -226,6 +228,7 @@ class Decision:
     faults: Mapping[Fault, str]
     efforts: FloatArray | None = None
     asked_efforts: FloatArray | None = None
+    unprepared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from levine_policy_node.core.acts import follow_chunk, gone_to, permitted
+from levine_policy_node.core.acts import follow_prepared, gone_to, permitted
 from levine_policy_node.core.emission import (
     Emission,
     emission,
@@ -33,7 +33,7 @@ from levine_policy_node.core.modes import (
     refusal,
 )
 from levine_policy_node.core.motions import Overrun, after_late_tick, after_overrun, stopped
-from levine_policy_node.core.reference import Prepared, Rejected, to_steady
+from levine_policy_node.core.reference import Later, Prepared, Rejected, to_steady
 from levine_policy_node.core.supervision import (
     BadChunk,
     Decision,
@@ -94,6 +94,7 @@ class _Tick:
         self.overrun: Overrun | None = None
         self.delayed = False
         self.blocked = ""
+        self.unprepared = False
 
     # What arrived.
 
@@ -139,7 +140,10 @@ class _Tick:
             self._follow(prepared)
 
     def _follow(self, prepared: Prepared | None) -> None:
-        followed = follow_chunk(self.state, self.now_ns, self.options, prepared)
+        followed = follow_prepared(prepared, self.state, self.now_ns, self.options)
+        if isinstance(followed, Later):
+            self.unprepared = True
+            return
         if isinstance(followed, Rejected):
             self._note("CHUNK_REFUSED", Severity.NOTICE, followed.reason)
             self.blocked = followed.reason if followed.blocked else ""
@@ -278,6 +282,7 @@ class _Tick:
             occurrences=tuple(self.occurrences),
             replies=replies,
             faults=state.faults,
+            unprepared=self.unprepared,
         )
 
     def _remember(self, sending: Emission) -> None:

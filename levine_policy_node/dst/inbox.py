@@ -121,6 +121,10 @@ class Inbox:
             ),
         )
 
+    def hand_in(self, chunk: Chunk) -> None:
+        """A chunk that was prepared once more, for the next tick."""
+        self._chunks.append(chunk)
+
     def hear(self, topic: str, message: Any, read: Read) -> str:
         """Take a message; return why it is of no use, or "".
 

@@ -48,6 +48,7 @@ class SupervisorProcess(Process):
         self.state = SupervisorState()
         self._bus, self._clock = bus, clock
         self._said: Mode | None = None
+        self._chunk: Timeline[StampNs] | None = None
         self._shown: ModeState | None = None
         self._inbox = Inbox(options.limits.names, clock, self._now)
         subscribe(bus, self, self._hear)
@@ -55,7 +56,7 @@ class SupervisorProcess(Process):
     def boot(self) -> None:
         """Begin in INIT and know nothing."""
         self.state = SupervisorState()
-        self._said = self._shown = None
+        self._said = self._shown = self._chunk = None
         self._inbox = Inbox(self.options.limits.names, self._clock, self._now)
         self._look_at_graph()
         self._ticks = 0
@@ -79,6 +80,8 @@ class SupervisorProcess(Process):
         self.state, decision = step(self.state, now_ns, taken, self.options)
         self._send(decision)
         self._say(decision)
+        if decision.unprepared and self._chunk is not None:
+            self._inbox.hand_in(self._read(self._chunk))
         self._ticks += 1
         if self._ticks % round(_BEAT_S / self.options.tick_s) == 0:
             self._bus.publish(self, "supervisor/heartbeat", self._ticks)
@@ -117,6 +120,7 @@ class SupervisorProcess(Process):
 
     def _read(self, chunk: Timeline[StampNs]) -> Chunk:
         """In the executor's thread, as the node does."""
+        self._chunk = chunk
         return prepare_chunk(chunk, self.state, self._now(), self.options)
 
     def _look_at_graph(self) -> None:

@@ -23,7 +23,6 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
-from levine_policy_node.core.acts import prepare_chunk
 from levine_policy_node.core.effort_supervisor import step_efforts
 from levine_policy_node.core.effort_timeline import EffortTimeline
 from levine_policy_node.core.faults import Severity
@@ -40,6 +39,7 @@ from levine_policy_node.core.supervisor import step
 from levine_policy_node.core.units import StampNs, SteadyNs, seconds
 from levine_policy_node.errors import said
 from levine_policy_node.nodes.black_box_link import BlackBoxLink
+from levine_policy_node.nodes.chunk_preparation import ChunkPreparation
 from levine_policy_node.nodes.supervisor_setup import (
     SafetySupervisorParameters,
     make_options,
@@ -123,6 +123,9 @@ class SafetySupervisor(Node):
         self._inputs = SupervisorInputs(
             self, self._robot.joint_names, self._controller, self._read, expected
         )
+        self._preparation = ChunkPreparation(
+            self, self._options, lambda: self._state, self._inputs.hand_in
+        )
         self._clocks = EdgeLog(self, "the clocks agree again")
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
         for name, act in _TRIGGERS.items():
@@ -177,6 +180,8 @@ class SafetySupervisor(Node):
         decision = decided.decision
         known, self._state = self._state.newest, decided.state
         self._command(decision)
+        if decision.unprepared:
+            self._preparation.ask_again()
         self._service_manager.ticked(steady_now())
         chunk = decided.state.newest
         if decision.mode.mode is Mode.POLICY and chunk is not None and chunk is not known:
@@ -222,8 +227,7 @@ class SafetySupervisor(Node):
     def _read(self, data: bytes) -> Chunk | EffortTimeline[StampNs]:
         if self._options.efforts is not None:
             return efforts_from_bytes(data, self._robot.joint_names)
-        chunk = timeline_from_bytes(data, self._robot.joint_names)
-        return prepare_chunk(chunk, self._state, steady_now(), self._options)
+        return self._preparation.prepare(timeline_from_bytes(data, self._robot.joint_names))
 
     def _trigger(
         self, act: Event

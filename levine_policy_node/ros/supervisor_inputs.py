@@ -217,6 +217,10 @@ class SupervisorInputs:
         if np.all(np.isfinite(position)) and np.all(np.isfinite(velocity)):
             self._measured.put(Measured(position, velocity, steady_now()))
 
+    def hand_in(self, chunk: Chunk) -> None:
+        """A chunk that was prepared once more, for the next tick."""
+        self._chunks.append(chunk)
+
     def _velocity(self, message: JointState, position: FloatArray) -> FloatArray:
         """The given velocities, or differences where the driver gives none."""
         if len(message.velocity) > 0:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import Graph, NodeProcess
 from rclpy.executors import SingleThreadedExecutor
@@ -33,6 +35,15 @@ ROBOT = load_robot("sim_so101")
 MIDDLE = 0.5 * (ROBOT.limits().lower + ROBOT.limits().upper)
 COMMANDS = f"{ROBOT.controller.name}/joint_trajectory"
 PARAMETERS = share_directory() / "config" / "safety_supervisor.param.yaml"
+
+
+def in_free_space(folder: Path) -> str:
+    """A robot file of the same arm with nothing around: the swing may lead anywhere."""
+    document = yaml.safe_load(ROBOT.path.read_text())
+    del document["collision"], document["hand"]["limits"]
+    path = folder / "sim_so101.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
 
 
 class Script(Node):
@@ -128,6 +139,7 @@ class Bench:
         self.modes: list[str] = []
         self.script = Script()
         self.estop = ros.node.create_publisher(Bool, "estop", qos.ESTOP)
+        self.problem = ros.node.create_publisher(String, "policy/problem", qos.PROBLEM)
         ros.node.create_subscription(
             String, "supervisor/mode", lambda m: self.modes.append(m.data), qos.MODE
         )
@@ -165,6 +177,7 @@ class Bench:
         script = self.script
         script.arm_on, script.policy_on, script.chunks_on, script.held = True, False, True, None
         self.estop.publish(Bool(data=False))
+        self.problem.publish(String(data=""))
         self.spin_until(lambda: self.mode != "STOPPING", "the end of the stop")
         if self.mode in {"PSTOP", "FAULT", "ESTOP"}:
             self.insist("reset")

@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from harness import ros_graph
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
-from supervisor_bench import COMMANDS, PARAMETERS, ROBOT, Bench
+from supervisor_bench import COMMANDS, PARAMETERS, ROBOT, Bench, in_free_space
 from trajectory_msgs.msg import JointTrajectory
 
 from levine_policy_node.core.units import StampNs, seconds
@@ -27,10 +27,10 @@ from levine_policy_node.ros.messages import (
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Bench]:
+def shared(tmp_path_factory) -> Iterator[Bench]:
     """One supervisor for all tests; starting a process takes longer than any of them."""
     with ros_graph() as graph:
-        bench = Bench(graph)
+        bench = Bench(graph, in_free_space(tmp_path_factory.mktemp("robot")))
         yield bench
         bench.script.close()
 
@@ -159,6 +159,9 @@ def test_a_second_publisher_is_refused(bench):
 
 def test_a_person_takes_over_and_hands_back(bench):
     bench.engage()
+    # From farther away it could not be joined again in the time that a chunk lasts.
+    swing = lambda: bench.script.chunk().positions[0]  # noqa: E731
+    bench.spin_until(lambda: np.allclose(bench.script.position, swing(), atol=0.1), "the swing")
 
     def takeover(on: bool) -> tuple[bool, str]:
         reply = bench.ros.call(SetBool, "supervisor/takeover", SetBool.Request(data=on))
@@ -172,7 +175,8 @@ def test_a_person_takes_over_and_hands_back(bench):
     bench.until("HUMAN")
     bench.spin_until(lambda: np.allclose(bench.script.position, held, atol=1e-6), "the target")
     assert bench.proposals[-1].header.frame_id == "operator:test"
-    assert takeover(False)[0]
+    handed_back, why = takeover(False)
+    assert handed_back, why
     bench.until("POLICY")
     bench.must("stop")
     bench.until("PSTOP")

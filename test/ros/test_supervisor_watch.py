@@ -16,7 +16,7 @@ from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String, UInt64
 from std_srvs.srv import Trigger
-from supervisor_bench import COMMANDS, MIDDLE, PARAMETERS, ROBOT, Bench
+from supervisor_bench import COMMANDS, MIDDLE, PARAMETERS, ROBOT, Bench, in_free_space
 from trajectory_msgs.msg import JointTrajectory
 
 from levine_policy_node.core.timeline import JointPoint
@@ -47,9 +47,9 @@ class Controller:
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[tuple[Bench, Controller]]:
+def shared(tmp_path_factory) -> Iterator[tuple[Bench, Controller]]:
     with ros_graph() as graph:
-        bench = Bench(graph)
+        bench = Bench(graph, in_free_space(tmp_path_factory.mktemp("robot")))
         yield bench, Controller(bench)
         bench.script.close()
 
@@ -90,16 +90,14 @@ def test_a_second_supervisor_of_the_same_robot_ends_with_one_line(bench):
 
 
 def test_a_policy_that_cannot_see_is_paused_until_it_can(bench):
-    problem = bench.ros.publisher(String, "policy/problem", qos.PROBLEM)
     bench.engage()
-    problem.publish(String(data="camera front: pixels do not change (3 frames)"))
+    bench.problem.publish(String(data="camera front: pixels do not change (3 frames)"))
     bench.until("PAUSED")
     assert "camera front: pixels do not change" in why(bench, "OBSERVATION_BAD")
     assert "camera front" in bench.ask("resume")[1]
-    problem.publish(String(data=""))
+    bench.problem.publish(String(data=""))
     bench.insist("resume")
     bench.until("POLICY")
-    bench.ros.node.destroy_publisher(problem)
 
 
 def test_the_cell_takes_its_permission_back(bench):
