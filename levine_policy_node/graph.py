@@ -23,6 +23,8 @@ ParameterValue = bool | int | float | str
 
 POLICY_PROCESSES = frozenset({"policy_runtime", "camera_ingest", "policy_executor"})
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
+# Of the controller that `sim_arm` plays [s]; a real one runs in real time.
+_SIMULATED_REFERENCE_TIMEOUT_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,10 @@ def build_graph(options: GraphOptions) -> tuple[Process, ...]:
     # Nobody looks into the stops of a simulation that is not even recorded.
     kept = options.recorder or not options.simulate
     stops = str(options.recordings.resolve() / "stops") if kept else ""
-    supervisor = {**robot_parameter, "black_box_root": stops}
+    supervisor: dict[str, ParameterValue] = {**robot_parameter, "black_box_root": stops}
+    if options.simulate:
+        # It has no computer of its own, and falls silent for as long as this one is busy.
+        supervisor["reference_timeout_s"] = _SIMULATED_REFERENCE_TIMEOUT_S
     processes.append(_process("safety_supervisor", supervisor, options))
     if options.split_runtime:
         processes.append(_process("camera_ingest", policy_parameter, options))

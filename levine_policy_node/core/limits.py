@@ -145,7 +145,8 @@ def excess_segments(timeline: Timeline[ClockNs], limits: JointLimits) -> list[Ex
     return [
         _describe(int(segment), reach[:, i], limits)
         for i, segment in enumerate(bad)
-        if reach[:, i].max() > 1.0
+        # Written so that NaN counts as beyond: what is left of numbers too large to judge.
+        if not reach[:, i].max() <= 1.0
     ]
 
 
@@ -217,7 +218,7 @@ def _shares_by_position(
     whole[0] = whole[0] + centre
     bounds = spans, limits.acceleration, limits.jerk
     shares = allowed.shares(Pieces(*whole), *bounds)
-    fast = np.flatnonzero((shares > 1.0).any(axis=1))
+    fast = np.flatnonzero(~(shares <= 1.0).all(axis=1))
     if len(fast) == 0:
         return fast, shares[fast]
     # (2**_SPLITS, S, N, J), of which control points come first.

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from levine_policy_node.core.limits import JointLimits, excess_segments, first_excess
+from levine_policy_node.core.limits import KINDS, JointLimits, excess_segments, first_excess
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.units import SteadyNs
+from levine_policy_node.robot import load_robot
 
 LIMITS = JointLimits(
     ("a", "b"),
@@ -28,6 +29,24 @@ def timeline(times_s, points) -> Timeline[SteadyNs]:
         np.array([getattr(x, k) for x in points]) for k in ("position", "velocity", "acceleration")
     )
     return Timeline(LIMITS.names, START, np.array(times_s), p, v, a)
+
+
+FR3 = load_robot("fr3")
+
+
+@given(
+    st.sampled_from(["position", "velocity", "acceleration"]),
+    st.integers(0, 3),
+    st.integers(0, 6),
+    st.floats(1e20, 1.7e308) | st.floats(-1.7e308, -1e20),
+)
+def test_numbers_that_are_too_large_to_judge_are_beyond(kind, row, joint, value):
+    limits, home = FR3.limits(), JointPoint.at_rest(FR3.home_position())
+    arrays = [np.tile(getattr(home, each), (4, 1)) for each in KINDS[:3]]
+    arrays[KINDS.index(kind)][row, joint] = value
+    motion = Timeline(limits.names, START, 0.1 * np.arange(4), *arrays)
+    found = {excess.segment for excess in excess_segments(motion, limits)}
+    assert {segment for segment in (row - 1, row) if 0 <= segment <= 2} <= found
 
 
 def worst_by_sampling(motion: Timeline[SteadyNs], limits: JointLimits) -> float:
