@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The standard messages of a stop's file, serialized and read without the message classes."""
+"""The standard messages of recordings, serialized and read without the message classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from levine_policy_node.core.cdr import CdrReader, CdrWriter, Header
+from levine_policy_node.core.cdr import CdrError, CdrReader, CdrWriter, Header
 from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs, nanoseconds
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
@@ -41,6 +41,29 @@ class Status:
     message: str
     hardware_id: str
     values: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrajectoryRows:
+    """What a trajectory_msgs/JointTrajectory says, not checked in any way.
+
+    Attributes:
+        header: Absolute start, and the source tag in `frame_id`.
+        names: J names.
+        times_s: `time_from_start` of each point, shape (K,) [s].
+        positions: Shape (K, J) [rad]; (K, 0) if it says none, as with every other field.
+        velocities: Shape (K, J) [rad/s].
+        accelerations: Shape (K, J) [rad/s^2].
+        efforts: Shape (K, J) [N m].
+    """
+
+    header: Header
+    names: tuple[str, ...]
+    times_s: FloatArray
+    positions: FloatArray
+    velocities: FloatArray
+    accelerations: FloatArray
+    efforts: FloatArray
 
 
 def joint_state_bytes(
@@ -100,6 +123,30 @@ def trajectory_rows_bytes(
     return writer.finish()
 
 
+def read_trajectory_rows(data: bytes) -> TrajectoryRows:
+    """Read any trajectory_msgs/JointTrajectory whose points say the same fields.
+
+    Raises:
+        CdrError: If the bytes are cut short or not CDR, or points differ in what they say.
+    """
+    reader = CdrReader(data)
+    header = reader.header()
+    names = tuple(reader.string() for _ in range(reader.uint32()))
+    times_s: list[float] = []
+    fields: tuple[list[FloatArray], ...] = ([], [], [], [])
+    for _ in range(reader.uint32()):
+        for field in fields:
+            field.append(reader.floats())
+        times_s.append(reader.int32() + reader.uint32() / NS_PER_S)
+    rows: list[FloatArray] = []
+    for field in fields:
+        lengths = {len(row) for row in field}
+        if len(lengths) > 1 or lengths - {0, len(names)}:
+            raise CdrError("points of one trajectory say different fields")
+        rows.append(np.stack(field) if field else np.zeros((0, 0)))
+    return TrajectoryRows(header, names, np.array(times_s), *rows)
+
+
 def string_bytes(text: str) -> bytes:
     """Serialize a std_msgs/String."""
     writer = CdrWriter()
@@ -121,6 +168,15 @@ def bool_bytes(*, value: bool) -> bytes:
     writer = CdrWriter()
     writer.uint8(int(value))
     return writer.finish()
+
+
+def read_bool(data: bytes) -> bool:
+    """Read a std_msgs/Bool.
+
+    Raises:
+        CdrError: If the bytes are cut short or not CDR.
+    """
+    return CdrReader(data).uint8() != 0
 
 
 def uint64_bytes(value: int) -> bytes:

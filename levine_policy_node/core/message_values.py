@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from levine_policy_node.core.observation import JointSample
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.trajectory_message import TrajectoryFields
 from levine_policy_node.core.units import FloatArray, StampNs, nanoseconds
@@ -37,6 +38,28 @@ def by_name(wanted: Sequence[str], names: Sequence[str], values: Sequence[float]
     if missing:
         raise MessageError(f"joints missing: {', '.join(missing)}")
     return np.array([table[name] for name in wanted], dtype=np.float64)
+
+
+def joint_sample(
+    stamp_ns: StampNs,
+    names: Sequence[str],
+    positions: Sequence[float],
+    velocities: Sequence[float],
+    joint_names: Sequence[str],
+) -> JointSample:
+    """The joint state of `joint_names`, in that order, from the fields of a JointState.
+
+    Raises:
+        MessageError: If a joint or the stamp is missing, or a position is not finite.
+    """
+    if stamp_ns == 0:
+        raise MessageError("no stamp")
+    found = by_name(joint_names, names, positions)
+    measured = len(velocities) == len(names)
+    if not np.all(np.isfinite(found)):
+        raise MessageError("positions are not finite")
+    speeds = by_name(joint_names, names, velocities) if measured else None
+    return JointSample(stamp_ns, found, speeds)
 
 
 def check_size(data: bytes) -> None:

@@ -19,13 +19,14 @@ from rclpy.publisher import Publisher
 from rclpy.timer import Timer
 from sensor_msgs.msg import Image
 
+from levine_policy_node.camera_image import device_topic
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.observation import Pixels
 from levine_policy_node.core.units import StampNs, SteadyNs, seconds
 from levine_policy_node.errors import UnknownNameError
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.ros import qos
-from levine_policy_node.ros.camera_topics import CameraTopics, camera_topic, device_topic
+from levine_policy_node.ros.camera_topics import CameraTopics, camera_topic
 from levine_policy_node.ros.clocks import ros_now, steady_now
 from levine_policy_node.ros.diagnostics import diagnostics_to_msg
 from levine_policy_node.ros.entrypoint import run

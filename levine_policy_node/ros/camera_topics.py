@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import cv2
-import numpy as np
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
+from levine_policy_node.camera_image import compressed_pixels, device_topic
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.observation import Pixels
 from levine_policy_node.core.units import StampNs, nanoseconds
@@ -36,11 +35,6 @@ class CameraTopic:
     topic: str
     compressed: bool
     capture_delay_s: float
-
-
-def device_topic(camera: str) -> str:
-    """Topic that `camera_ingest` publishes a camera it reads from a device on."""
-    return f"camera/{camera}/image"
 
 
 def camera_topic(name: str, stream: CameraStream) -> CameraTopic:
@@ -121,11 +115,4 @@ def compressed_image_from_msg(message: CompressedImage) -> Pixels:
     Raises:
         MessageError: If it cannot be decoded.
     """
-    data = np.frombuffer(message.data, dtype=np.uint8)
-    try:
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise MessageError(f"cannot decode {message.format!r}") from error
-    if decoded is None:
-        raise MessageError(f"cannot decode {message.format!r}, {data.size} bytes")
-    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return compressed_pixels(memoryview(message.data), message.format)

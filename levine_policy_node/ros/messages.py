@@ -13,12 +13,16 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from levine_policy_node.camera_image import raw_pixels
 from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.message_values import (
     MessageError,
-    by_name,
     check_size,
+    joint_sample,
     usable_timeline,
+)
+from levine_policy_node.core.message_values import (
+    by_name as by_name,
 )
 from levine_policy_node.core.observation import Goal, JointSample
 from levine_policy_node.core.timeline import JointPoint, Timeline
@@ -35,14 +39,7 @@ def joint_sample_from_msg(message: JointState, joint_names: Sequence[str]) -> Jo
     """
     names = cast("Sequence[str]", message.name)
     stamp_ns = stamp_from_msg(message.header.stamp)
-    if stamp_ns == 0:
-        raise MessageError("no stamp")
-    positions = by_name(joint_names, names, message.position)
-    measured = len(message.velocity) == len(names)
-    velocities = by_name(joint_names, names, message.velocity) if measured else None
-    if not np.all(np.isfinite(positions)):
-        raise MessageError("positions are not finite")
-    return JointSample(stamp_ns, positions, velocities)
+    return joint_sample(stamp_ns, names, message.position, message.velocity, joint_names)
 
 
 def joint_state_to_msg(
@@ -199,11 +196,6 @@ def image_from_msg(message: Image) -> np.ndarray:
     Raises:
         MessageError: If the encoding is another or the size does not fit the data.
     """
-    if message.encoding not in {"rgb8", "bgr8"}:
-        raise MessageError(f"encoding {message.encoding!r}; expected rgb8 or bgr8")
-    height, width = message.height, message.width
-    data = np.frombuffer(message.data, dtype=np.uint8)
-    if message.step < 3 * width or data.size != message.step * height or height * width == 0:
-        raise MessageError(f"{data.size} bytes do not make {width}x{height} of {message.encoding}")
-    pixels = data.reshape(height, message.step)[:, : 3 * width].reshape(height, width, 3)
-    return pixels if message.encoding == "rgb8" else pixels[:, :, ::-1]
+    return raw_pixels(
+        message.encoding, message.height, message.width, message.step, memoryview(message.data)
+    )
