@@ -85,7 +85,7 @@ def access_of(robot: Robot) -> dict[str, Access]:
     )
     supervisor = tuple(f"supervisor/{name}" for name in ("mode", "proposal", "command", "events"))
     alive = "supervisor/heartbeat"
-    chunks = ("policy/action_chunk", "policy/raw_chunk")
+    chunks = ("policy/action_chunk", "policy/raw_chunk", "policy/inference")
     reference = f"{robot.controller.name}/reference"
     access = {
         "safety_supervisor": Access(

@@ -8,7 +8,7 @@ Nothing is ever made up: a stream that is missing, late or suspicious means no o
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -118,14 +118,30 @@ def align(
         if _is_frozen(history, joints, limits):
             return StreamFault(f"camera {name}", Problem.FROZEN)
         images[name] = frame
-    state = interpolate(joints, reference_ns, limits.joint_max_age_s)
-    if isinstance(state, StreamFault):
-        return state
+    samples = joint_samples(joints, reference_ns, limits.joint_max_age_s)
+    if isinstance(samples, StreamFault):
+        return samples
+    return observation_of(reference_ns, images, samples)
+
+
+def observation_of(
+    stamp_ns: StampNs, frames: Mapping[str, Frame], samples: Sequence[JointSample]
+) -> Observation:
+    """What was seen at one instant, of the frames and joint states that were chosen for it.
+
+    Args:
+        stamp_ns: The instant, on the ROS clock.
+        frames: Images by camera.
+        samples: One or two, as `joint_samples` gives them.
+    """
+    state = joint_state_at(stamp_ns, samples)
     return Observation(
-        stamp_ns=reference_ns,
+        stamp_ns=stamp_ns,
         joint_positions=state.positions,
-        images={name: frame.pixels for name, frame in images.items()},
+        images={name: frame.pixels for name, frame in frames.items()},
         joint_velocities=state.velocities,
+        joints_ns=tuple(sample.stamp_ns for sample in samples),
+        frames_ns={name: frame.stamp_ns for name, frame in frames.items()},
     )
 
 
@@ -141,7 +157,15 @@ def reference_time(cameras: Mapping[str, History[Frame]], joints: History[JointS
 def interpolate(
     joints: History[JointSample], stamp_ns: StampNs, max_gap_s: float
 ) -> JointSample | StreamFault:
-    """Joint state at one instant, linear between two samples.
+    """Joint state at one instant, linear between two samples; see `joint_samples`."""
+    samples = joint_samples(joints, stamp_ns, max_gap_s)
+    return samples if isinstance(samples, StreamFault) else joint_state_at(stamp_ns, samples)
+
+
+def joint_samples(
+    joints: History[JointSample], stamp_ns: StampNs, max_gap_s: float
+) -> tuple[JointSample, ...] | StreamFault:
+    """The two samples around an instant, or the one that holds for it.
 
     Past the newest sample the last slope goes on for at most one period, since a frame may arrive
     just before the joint state of its instant; before the oldest it is held for as long.
@@ -154,29 +178,35 @@ def interpolate(
     samples = joints.samples
     after = bisect_left(samples, stamp_ns, key=lambda sample: sample.stamp_ns)
     if after < len(samples) and samples[after].stamp_ns == stamp_ns:
-        return samples[after]
+        return (samples[after],)
     if len(samples) == 1:
         return _apart(stamp_ns, samples[0], 0.0)
     period_s = seconds(samples[-1].stamp_ns - samples[0].stamp_ns) / (len(samples) - 1)
     if after == 0:
         outside_s = seconds(samples[0].stamp_ns - stamp_ns)
-        held = JointSample(stamp_ns, samples[0].positions, samples[0].velocities)
-        return held if outside_s <= period_s else _apart(stamp_ns, samples[0], period_s)
+        return samples[:1] if outside_s <= period_s else _apart(stamp_ns, samples[0], period_s)
     if after == len(samples):
         if seconds(stamp_ns - samples[-1].stamp_ns) > period_s:
             return _apart(stamp_ns, samples[-1], period_s)
         after -= 1
-    before_sample, after_sample = samples[after - 1], samples[after]
-    gap_s = seconds(after_sample.stamp_ns - before_sample.stamp_ns)
+    gap_s = seconds(samples[after].stamp_ns - samples[after - 1].stamp_ns)
     if gap_s > max_gap_s:
         return StreamFault(JOINT_STATES, Problem.APART, gap_s, max_gap_s)
-    u = seconds(stamp_ns - before_sample.stamp_ns) / gap_s
+    return samples[after - 1 : after + 1]
+
+
+def joint_state_at(stamp_ns: StampNs, samples: Sequence[JointSample]) -> JointSample:
+    """Joint state at one instant: of one sample what it says, of two the line through them."""
+    if len(samples) == 1:
+        return JointSample(stamp_ns, samples[0].positions, samples[0].velocities)
+    before, after = samples
+    u = seconds(stamp_ns - before.stamp_ns) / seconds(after.stamp_ns - before.stamp_ns)
     return JointSample(
         stamp_ns,
-        _between(before_sample.positions, after_sample.positions, u),
+        _between(before.positions, after.positions, u),
         None
-        if before_sample.velocities is None or after_sample.velocities is None
-        else _between(before_sample.velocities, after_sample.velocities, u),
+        if before.velocities is None or after.velocities is None
+        else _between(before.velocities, after.velocities, u),
     )
 
 

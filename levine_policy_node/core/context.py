@@ -6,9 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from levine_policy_node.core.alignment import Problem, StreamFault, interpolate
+from levine_policy_node.core.alignment import (
+    Problem,
+    StreamFault,
+    joint_samples,
+    observation_of,
+)
 from levine_policy_node.core.history import History
-from levine_policy_node.core.observation import Frame, JointSample, Observation, Pixels
+from levine_policy_node.core.observation import Frame, JointSample, Observation
 from levine_policy_node.core.units import NS_PER_S, StampNs
 
 
@@ -35,23 +40,23 @@ class ContextNeeds:
         return (self.past_steps - 1) * self.period_s
 
 
-def goal_images(
+def goal_frames(
     goals: Mapping[str, bool], cameras: Mapping[str, History[Frame]]
-) -> dict[str, Pixels] | StreamFault:
+) -> dict[str, Frame] | StreamFault:
     """The newest image of every goal, or the first that must not be missing and is.
 
     Args:
         goals: Whether each may be missing, by camera.
         cameras: Frames of every goal.
     """
-    images: dict[str, Pixels] = {}
+    frames: dict[str, Frame] = {}
     for name, optional in goals.items():
         newest = cameras[name].newest
         if newest is not None:
-            images[name] = newest.pixels
+            frames[name] = newest
         elif not optional:
             return StreamFault(f"camera {name}", Problem.MISSING)
-    return images
+    return frames
 
 
 def past_observations(
@@ -75,23 +80,23 @@ def past_observations(
     past: list[Observation] = []
     for back in range(1, needs.past_steps):
         stamp_ns = StampNs(now_ns - round(back * needs.period_s * NS_PER_S))
-        images = _images(stamp_ns, needs, cameras)
-        state = interpolate(joints, stamp_ns, max_gap_s) if joints.samples else None
-        if images is None or not isinstance(state, JointSample):
+        frames = _frames(stamp_ns, needs, cameras)
+        samples = joint_samples(joints, stamp_ns, max_gap_s) if joints.samples else None
+        if frames is None or samples is None or isinstance(samples, StreamFault):
             break
-        past.append(Observation(stamp_ns, state.positions, images, state.velocities))
+        past.append(observation_of(stamp_ns, frames, samples))
     return tuple(reversed(past))
 
 
-def _images(
+def _frames(
     stamp_ns: StampNs, needs: ContextNeeds, cameras: Mapping[str, History[Frame]]
-) -> dict[str, Pixels] | None:
-    images: dict[str, Pixels] = {}
+) -> dict[str, Frame] | None:
+    frames: dict[str, Frame] = {}
     for name in needs.past_cameras:
         samples = cameras[name].samples
         nearest = min(samples, key=lambda f: abs(f.stamp_ns - stamp_ns), default=None)
         reach_ns = needs.period_s * NS_PER_S / 2
         if nearest is None or abs(nearest.stamp_ns - stamp_ns) > reach_ns:
             return None
-        images[name] = nearest.pixels
-    return images
+        frames[name] = nearest
+    return frames

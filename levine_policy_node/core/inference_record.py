@@ -9,15 +9,16 @@ numbers are written so that they are read back bit for bit.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from levine_policy_node.core.action_prefix import ActionPrefix
-from levine_policy_node.core.observation import Goal
+from levine_policy_node.core.observation import Goal, Observation, Pixels
 from levine_policy_node.core.units import FloatArray, StampNs
 
 VERSION = 1
@@ -92,6 +93,33 @@ class InferenceRecord:
     duration_s: float = 0.0
     error: str = ""
     used: bool = True
+
+
+Digest = Callable[[str, StampNs, Pixels], str]
+"""The digest of one image, by its camera, capture stamp and pixels."""
+
+
+def pixel_digest(pixels: Pixels) -> str:
+    """64 bits that tell images of one size apart, as 16 hexadecimal digits.
+
+    They are the first of SHA-1, the quickest of `hashlib`, and guard against mistakes only.
+    """
+    found = hashlib.sha1(np.ascontiguousarray(pixels).data, usedforsecurity=False)
+    return found.hexdigest()[:16]
+
+
+def seen_moment(observation: Observation, digest: Digest) -> SeenMoment:
+    """What an observation was made of."""
+    return SeenMoment(
+        observation.stamp_ns,
+        observation.joints_ns,
+        observation.joint_positions,
+        observation.joint_velocities,
+        {
+            name: SeenFrame(stamp_ns, digest(name, stamp_ns, observation.images[name]))
+            for name, stamp_ns in observation.frames_ns.items()
+        },
+    )
 
 
 def inference_text(record: InferenceRecord) -> str:

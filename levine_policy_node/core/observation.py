@@ -74,6 +74,8 @@ class Observation:
         task: What is to be done, in words; "" if nobody has said.
         goal: Where the hand is to be; None if nobody has said.
         past: What was measured before, oldest first, for a policy that sees it.
+        joints_ns: Stamps of the one or two joint states that the positions were made of.
+        frames_ns: Capture stamps of the images by camera.
     """
 
     stamp_ns: StampNs
@@ -83,3 +85,5 @@ class Observation:
     task: str = ""
     goal: Goal | None = None
     past: tuple[Observation, ...] = ()
+    joints_ns: tuple[StampNs, ...] = ()
+    frames_ns: Mapping[str, StampNs] = field(default_factory=dict[str, StampNs])

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from levine_policy_node.core.alignment import AlignmentLimits, StreamFault, align
-from levine_policy_node.core.context import ContextNeeds, goal_images, past_observations
+from levine_policy_node.core.context import ContextNeeds, goal_frames, past_observations
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.history import History
 from levine_policy_node.core.observation import Goal, JointSample, Observation
@@ -108,14 +108,15 @@ class Replanner:
     def _complete(self, found: Observation) -> Observation | StreamFault:
         """The observation with the task, goals and what was before it."""
         needs = self._needs
-        goals = goal_images(needs.goals, {n: self._store.history(n) for n in needs.goals})
+        goals = goal_frames(needs.goals, {n: self._store.history(n) for n in needs.goals})
         if isinstance(goals, StreamFault):
             return goals
         frames = {name: self._store.history(name) for name in needs.past_cameras}
         gap_s = self._limits.joint_max_age_s
         return replace(
             found,
-            images={**found.images, **goals},
+            images={**found.images, **{name: goal.pixels for name, goal in goals.items()}},
+            frames_ns={**found.frames_ns, **{name: g.stamp_ns for name, g in goals.items()}},
             task=self._task,
             goal=self._goal,
             past=past_observations(found.stamp_ns, needs, frames, self._joints, gap_s),

@@ -35,7 +35,12 @@ from levine_policy_node.ros.entrypoint import run
 from levine_policy_node.ros.managed_node import ManagedNode
 from levine_policy_node.ros.parameters import load_parameters
 from levine_policy_node.runtime.episode_files import create_session, new_session_id
-from levine_policy_node.runtime.mcap_writer import RecordedMessage, RecordedTopic
+from levine_policy_node.runtime.mcap_writer import (
+    COMPRESSED_IMAGE,
+    IMAGE,
+    RecordedMessage,
+    RecordedTopic,
+)
 from levine_policy_node.runtime.recording import Recording
 
 MODE_TOPIC = "supervisor/mode"
@@ -46,6 +51,7 @@ TOPICS: tuple[tuple[str, type[Any], QoSProfile], ...] = (
     ("joint_states", JointState, qos.JOINT_STATE_IN),
     ("policy/action_chunk", JointTrajectory, qos.TICKS),
     (RAW_CHUNK_TOPIC, JointTrajectory, qos.TICKS),
+    ("policy/inference", String, qos.TICKS),
     ("operator/target", JointState, qos.TICKS),
     ("estop", Bool, qos.ESTOP),
     (MODE_TOPIC, String, qos.RECORDED_LATCHED),
@@ -55,6 +61,8 @@ TOPICS: tuple[tuple[str, type[Any], QoSProfile], ...] = (
     (TASK_TOPIC, String, qos.RECORDED_LATCHED),
     ("robot_description", String, qos.DESCRIPTION),
 )
+# What the first inference of an episode sees and says; images belong to it, too.
+PREROLL = ("joint_states", "policy/inference", RAW_CHUNK_TOPIC, "policy/action_chunk")
 _WITHOUT_HEADER = ("std_msgs/msg/Bool", "std_msgs/msg/String")
 
 
@@ -123,11 +131,13 @@ class InterventionRecorder(ManagedNode):
         self._mode = None
 
     def _subscribe(self, name: str, kind: type[Any], profile: QoSProfile) -> None:
+        is_image = _type_name(kind) in (IMAGE, COMPRESSED_IMAGE)
         topic = RecordedTopic(
             name=self.resolve_topic_name(name),
             type_name=_type_name(kind),
             latched=profile.durability is DurabilityPolicy.TRANSIENT_LOCAL,
-            bulky=kind in (Image, CompressedImage),
+            bulky=is_image,
+            preroll=is_image or name in PREROLL,
         )
         callback = {
             MODE_TOPIC: self._on_mode,

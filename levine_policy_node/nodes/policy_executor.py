@@ -24,6 +24,7 @@ from levine_policy_node.core.inference_pace import InferencePace
 from levine_policy_node.core.inference_times import InferenceTimes
 from levine_policy_node.core.observation_news import ObservationNews
 from levine_policy_node.core.units import StampNs, seconds
+from levine_policy_node.nodes.inference_log import InferenceLog
 from levine_policy_node.nodes.policy_logs import PolicyLogs
 from levine_policy_node.nodes.policy_ports import PolicyPorts
 from levine_policy_node.nodes.policy_setup import PolicyExecutorParameters
@@ -55,7 +56,7 @@ MOVING_MODES = {"POLICY", "HUMAN", "STOPPING"}
 
 
 class PolicyExecutor(SwapHost):
-    """Publishes `policy/action_chunk`, `raw_chunk`, `heartbeat` and `problem`.
+    """Publishes `policy/action_chunk`, `raw_chunk`, `inference`, `heartbeat` and `problem`.
 
     Args:
         store: Where `camera_ingest` of the same process puts frames; None to subscribe here.
@@ -96,6 +97,8 @@ class PolicyExecutor(SwapHost):
             self.get_logger().warning(remark)
         self._ports = PolicyPorts(self, self.robot)
         self._release.append(self._ports.close)
+        self._inferences = InferenceLog(self.robot, self._ports.inference)
+        self._release.append(self._inferences.close)
         self._worker = InferenceWorker(self._slot.policy, self._on_result)
         self._release.append(self._worker.close)
         self._swap = PolicySwap(self, policy, self._slot, self._worker)
@@ -242,7 +245,8 @@ class PolicyExecutor(SwapHost):
 
     def _on_result(self, result: InferenceResult) -> None:
         """Take the chunk, and ask for the next if one is due now; in the inference thread."""
-        self._take_result(result)
+        used = self._take_result(result)
+        self._inferences.add(result, ros_now(self), used=used)
         if result.policy is self._slot.policy:
             self._slot.replanner.answered()
         self._offer_switch(seam=True)
@@ -250,21 +254,22 @@ class PolicyExecutor(SwapHost):
             self._swap.compare(result.request.observation, result.chunk)
         self._plan()
 
-    def _take_result(self, result: InferenceResult) -> None:
-        """Place and publish the chunk."""
+    def _take_result(self, result: InferenceResult) -> bool:
+        """Place and publish the chunk; whether there was one and it was still wanted."""
         with self._placing:
             if not self._active or result.epoch != self._epoch:
-                return
+                return False
             self._times.inferred(result.duration_s)
             if result.chunk is None:
                 self._logs.inference.problem("inference", f"no chunk: {result.error}")
-                return
+                return False
             self._logs.inference.fine()
             tag = f"{result.chunk.source}#{self._epoch}"
             chunk = replace(result.chunk, source=tag)
             self._pace.add(result.duration_s, self._publish_timeline(chunk))
             self._times.published(seconds(steady_now() - self._asked_ns), result.graph_s)
             self._ports.raw.publish(action_chunk_to_msg(chunk))
+            return True
 
     def _publish_timeline(self, chunk: ActionChunk) -> float:
         """Place and publish; return how long the rows are that were still due [s]."""

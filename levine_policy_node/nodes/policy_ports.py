@@ -33,6 +33,7 @@ class PolicyPorts:
     Attributes:
         chunks: `policy/action_chunk`.
         raw: `policy/raw_chunk`.
+        inference: `policy/inference`.
         heartbeat: `policy/heartbeat`.
         diagnostics: `/diagnostics`.
         task: What `task` said last; "" if it is not listened to, or has said nothing.
@@ -50,6 +51,7 @@ class PolicyPorts:
         self.goal: Goal | None = None
         self.chunks = self._publisher(JointTrajectory, "policy/action_chunk", qos.COMMAND)
         self.raw = self._publisher(JointTrajectory, "policy/raw_chunk", qos.COMMAND)
+        self.inference = self._publisher(String, "policy/inference", qos.TICKS)
         self.heartbeat = self._publisher(UInt64, "policy/heartbeat", qos.HEARTBEAT)
         self._problem = self._publisher(String, "policy/problem", qos.PROBLEM)
         self.diagnostics = self._publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)

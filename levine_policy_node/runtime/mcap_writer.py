@@ -44,12 +44,14 @@ class RecordedTopic:
         type_name: Such as `sensor_msgs/msg/JointState`.
         latched: Whether late subscribers get the last message (transient local).
         bulky: Dropped first under overload.
+        preroll: Whether an episode has what came just before it, too.
     """
 
     name: str
     type_name: str
     latched: bool = False
     bulky: bool = False
+    preroll: bool = False
 
     def offered_qos(self) -> str:
         """The profile a player should publish with, in rosbag2's YAML (version 8)."""

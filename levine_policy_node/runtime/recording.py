@@ -26,6 +26,7 @@ from levine_policy_node.runtime.mcap_writer import (
     WriterOptions,
     WriterReport,
 )
+from levine_policy_node.runtime.preroll import Preroll
 from levine_policy_node.runtime.rosbag_metadata import rosbag_metadata
 
 FORMAT = "levine_episode"
@@ -74,6 +75,7 @@ class Recording:
         self._session = session
         self._options = options or RecordingOptions()
         self._latched: dict[str, RecordedMessage] = {}
+        self._preroll = Preroll(self._options.writer.queue_bytes // 2)
         self._next_index = 0
         self._writer: McapWriter | None = None
         self._episode: Episode | None = None
@@ -88,7 +90,9 @@ class Recording:
         return self._writer is not None
 
     def start(self, provenance: Provenance, now_ns: StampNs) -> Path:
-        """Open the next episode and write into it what latched topics last said.
+        """Open the next episode and write into it what came just before it.
+
+        So it does with what latched topics last said.
 
         Raises:
             RecordingError: If one is open, the disk is too full, or a file cannot be made.
@@ -108,6 +112,8 @@ class Recording:
         self._report, self._error = WriterReport(), ""
         self._write_document()
         writer = McapWriter(files.open_file, _text_values(episode), self._options.writer)
+        for message in self._preroll.take(now_ns):
+            writer.put(message)
         for message in self._latched.values():
             # Received before the episode: it counts from now, and keeps the time it was made.
             writer.put(RecordedMessage(message.topic, now_ns, message.publish_ns, message.data))
@@ -115,9 +121,11 @@ class Recording:
         return files.open_file
 
     def put(self, message: RecordedMessage) -> None:
-        """Record a message if an episode is open; remember it if its topic is latched."""
+        """Record a message if an episode is open; remember what the next one begins with."""
         if message.topic.latched:
             self._latched[message.topic.name] = message
+        elif self._writer is None and message.topic.preroll:
+            self._preroll.add(message)
         if self._writer is not None:
             self._writer.put(message)
 
