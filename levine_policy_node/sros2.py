@@ -111,8 +111,10 @@ def access_of(robot: Robot) -> dict[str, Access]:
         "intervention_recorder": Access(
             publish=("~/transition_event",),
             subscribe=(
-                "joint_states", *chunks, "operator/target", "estop", *supervisor, "task",
-                "robot_description", *frames,
+                "joint_states", *chunks, "policy/problem", "operator/target",
+                "operator/twist", "operator/pose", "operator/gripper", "operator/dead_man",
+                "estop", "enable", *supervisor, "task", "goal", "reward", "robot_description",
+                *frames,
             ),
             reply=("recorder/*", *_LIFECYCLE),
         ),

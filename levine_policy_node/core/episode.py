@@ -10,9 +10,16 @@ nobody judged, counts as aborted.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from levine_policy_node.core.handovers import (
+    Intervention,
+    ModeChange,
+    losses,
+    modes_alone,
+)
 from levine_policy_node.core.units import StampNs, seconds
 
 Outcome = Literal["success", "failure", "aborted", "unknown"]
@@ -62,6 +69,11 @@ class Provenance:
         task: Language instruction.
         operator: Who ran it; a pseudonym.
         software: Name and version of this package.
+        site: Where; a pseudonym.
+        licence: Of the recording, such as `CC-BY-4.0`.
+        consent: Where the consent of people in the pictures is filed; a reference, not the form.
+        notes: Anything.
+        topics: Recorded topics by the relative names that nodes use.
     """
 
     session: str
@@ -73,6 +85,11 @@ class Provenance:
     task: str = ""
     operator: str = ""
     software: str = ""
+    site: str = ""
+    licence: str = ""
+    consent: str = ""
+    notes: str = ""
+    topics: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +104,11 @@ class Episode:
         outcome: How it went.
         outcome_source: Who or what said so.
         outcome_ns: When it was said.
+        outcome_by: Pseudonym of the person who said so, "" if it was none.
         discarded: Marked as not to be used; never deleted.
-        interventions: How often a person took over.
+        discarded_by: Pseudonym of the person who said so.
+        modes: Every mode that was seen, as (time, mode).
+        changes: Mode changes as the supervisor explained them.
         policies: Every `<name>@<hash8>` that proposed motion, in order.
     """
 
@@ -99,8 +119,11 @@ class Episode:
     outcome: Outcome = "unknown"
     outcome_source: str = ""
     outcome_ns: StampNs | None = None
+    outcome_by: str = ""
     discarded: bool = False
-    interventions: int = 0
+    discarded_by: str = ""
+    modes: tuple[tuple[int, str], ...] = ()
+    changes: tuple[ModeChange, ...] = ()
     policies: tuple[str, ...] = ()
 
     @property
@@ -113,13 +136,41 @@ class Episode:
         """Length [s]; 0 while open."""
         return 0.0 if self.end_ns is None else seconds(self.end_ns - self.start_ns)
 
+    @property
+    def helped(self) -> bool:
+        """Whether a person drove at any time."""
+        return any(change.drives for change in self._changes)
+
+    @property
+    def _changes(self) -> tuple[ModeChange, ...]:
+        """What was explained, and the mode it began with; else what was seen."""
+        seen = modes_alone(self.modes)
+        if not self.changes:
+            return seen
+        return (*(c for c in seen[:1] if c.time_ns < self.changes[0].time_ns), *self.changes)
+
+    @property
+    def losses(self) -> tuple[Intervention, ...]:
+        """Each time a policy lost the arm; the last is open while the episode is."""
+        changes = self._changes
+        newest = max((c.time_ns for c in changes), default=int(self.start_ns))
+        return losses(changes, newest if self.end_ns is None else max(newest, self.end_ns))
+
+    @property
+    def interventions(self) -> tuple[Intervention, ...]:
+        """Those in which a person drove."""
+        return tuple(loss for loss in self.losses if loss.corrected)
+
     def entered(self, mode: str, now_ns: StampNs) -> Episode:
-        """Note a new supervisor mode: takeovers count, a latch aborts what nobody judged."""
-        if mode == "HUMAN":
-            return replace(self, interventions=self.interventions + 1)
+        """Note a supervisor mode; a latch aborts what nobody judged."""
+        seen = replace(self, modes=(*self.modes, (int(now_ns), mode)))
         if mode in LATCHED_MODES and self.outcome == "unknown":
-            return self.marked("aborted", f"mode {mode}", now_ns)
-        return self
+            return seen.marked("aborted", f"mode {mode}", now_ns)
+        return seen
+
+    def explained(self, changes: Sequence[ModeChange]) -> Episode:
+        """Note what the supervisor said of its changes of mode."""
+        return replace(self, changes=(*self.changes, *changes))
 
     def proposed_by(self, source: str) -> Episode:
         """Note the source tag of a chunk."""
@@ -132,13 +183,14 @@ class Episode:
         """Note the language instruction; the newest one holds."""
         return replace(self, provenance=replace(self.provenance, task=task))
 
-    def marked(self, outcome: Outcome, source: str, now_ns: StampNs) -> Episode:
+    def marked(self, outcome: Outcome, source: str, now_ns: StampNs, by: str = "") -> Episode:
         """Judge the episode; the newest judgement holds."""
-        return replace(self, outcome=outcome, outcome_source=source, outcome_ns=now_ns)
+        judged = replace(self, outcome=outcome, outcome_source=source, outcome_ns=now_ns)
+        return replace(judged, outcome_by=by)
 
-    def set_aside(self) -> Episode:
+    def set_aside(self, by: str = "") -> Episode:
         """Mark the episode as not to be used."""
-        return replace(self, discarded=True)
+        return replace(self, discarded=True, discarded_by=by)
 
     def ended(self, now_ns: StampNs) -> Episode:
         """Close the episode."""
@@ -155,10 +207,13 @@ class Episode:
             "duration_s": self.duration_s,
             "outcome": self.outcome,
             "outcome_source": self.outcome_source,
+            "outcome_by": self.outcome_by,
             "outcome_ns": self.outcome_ns,
-            "autonomous_success": self.outcome == "success" and self.interventions == 0,
+            "autonomous_success": self.outcome == "success" and not self.helped,
             "discarded": self.discarded,
-            "interventions": self.interventions,
+            "discarded_by": self.discarded_by,
+            "interventions": len(self.interventions),
+            "policy_lost_the_arm": [_plain(loss) for loss in self.losses],
             "policy": {"name": made.policy, "sha256": made.policy_sha256},
             "policies": list(self.policies),
             "robot": {"name": made.robot, "sha256": made.robot_sha256},
@@ -166,4 +221,19 @@ class Episode:
             "task": made.task,
             "operator": made.operator,
             "software": made.software,
+            "site": made.site,
+            "licence": made.licence,
+            "consent": made.consent,
+            "notes": made.notes,
         }
+
+
+def _plain(loss: Intervention) -> dict[str, object]:
+    return {
+        "onset_ns": loss.onset_ns,
+        "human_from_ns": loss.start_ns,
+        "end_ns": loss.end_ns,
+        "trigger": loss.trigger.value,
+        "reason": loss.reason,
+        "then": loss.then,
+    }

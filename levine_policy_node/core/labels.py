@@ -49,7 +49,7 @@ _POLICY_TAG, _OPERATOR_TAG = "policy:", "operator:"
 
 
 class ControlSource(IntEnum):
-    """Who commanded a sample; SHARED is a person and the policy, each some joints."""
+    """Who commanded a sample."""
 
     NONE = -1
     POLICY = 0
@@ -57,7 +57,6 @@ class ControlSource(IntEnum):
     HOLD = 2
     STOP = 3
     HOME = 4
-    SHARED = 5
 
 
 class Phase(IntEnum):
@@ -89,17 +88,15 @@ VERDICT_EVENTS = {
 }
 """Events of `supervisor/events` that are verdicts."""
 
-_HUMANS = (ControlSource.HUMAN, ControlSource.SHARED)
-
 
 def control_source(tag: str) -> ControlSource:
     """Read the source tag of a command, such as `policy:<name>@<hash8>#<epoch>`."""
     if tag == HOME_SOURCE:
         return ControlSource.HOME
-    policy, human = _POLICY_TAG in tag, _OPERATOR_TAG in tag
-    if policy or human:
-        both = ControlSource.SHARED
-        return both if policy and human else ControlSource(int(human))
+    if tag.startswith(_POLICY_TAG):
+        return ControlSource.POLICY
+    if tag.startswith(_OPERATOR_TAG):
+        return ControlSource.HUMAN
     return {HOLD: ControlSource.HOLD, STOP: ControlSource.STOP}.get(tag, ControlSource.NONE)
 
 
@@ -128,15 +125,13 @@ def phases(modes: Sequence[str], sources: IntArray) -> IntArray:
     for begin, end in _runs(modes):
         part = sources[begin:end]
         if modes[begin] == "POLICY":
-            taken = np.isin(part, (ControlSource.POLICY, ControlSource.SHARED))
-            shared = part == ControlSource.SHARED
-            found[begin:end] = _since(taken, np.where(shared, Phase.HUMAN, Phase.POLICY))
+            taken = part == ControlSource.POLICY
+            found[begin:end] = _since(taken, np.full(len(part), Phase.POLICY))
         elif modes[begin] == "HUMAN":
-            home = part == ControlSource.HOME
+            drives = np.maximum.accumulate(part == ControlSource.HUMAN)
+            taken = drives | (part == ControlSource.HOME)
             # Where it ends, a home motion holds.
-            drives = np.maximum.accumulate(np.isin(part, _HUMANS))
-            taken = np.isin(part, _HUMANS) | home
-            found[begin:end] = _since(taken, np.where(drives & ~home, Phase.HUMAN, Phase.RESET))
+            found[begin:end] = _since(taken, np.where(drives, Phase.HUMAN, Phase.RESET))
     return found
 
 

@@ -8,24 +8,36 @@ to the robot. If it is slow, fails or dies, the arm does not notice.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Bool, String
+from rclpy.utilities import get_rmw_implementation_identifier
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
 
 from levine_policy_node.core.cdr import CdrError, read_header, stamp_of
-from levine_policy_node.core.episode import Outcome, Provenance, trigger_of
+from levine_policy_node.core.episode import Outcome, trigger_of
+from levine_policy_node.core.handovers import mode_changes
+from levine_policy_node.core.message_bytes import read_diagnostics
 from levine_policy_node.errors import RecordingError
 from levine_policy_node.nodes.recorder_setup import RecorderParameters
-from levine_policy_node.resources import PACKAGE
+from levine_policy_node.nodes.recorder_topics import (
+    EVENTS_TOPIC,
+    MODE_TOPIC,
+    PREROLL,
+    RAW_CHUNK_TOPIC,
+    TASK_TOPIC,
+    TOPICS,
+    WITHOUT_HEADER,
+    type_name,
+)
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.camera_topics import camera_topic
@@ -34,36 +46,15 @@ from levine_policy_node.ros.diagnostics import diagnostics_to_msg
 from levine_policy_node.ros.entrypoint import run
 from levine_policy_node.ros.managed_node import ManagedNode
 from levine_policy_node.ros.parameters import load_parameters
-from levine_policy_node.runtime.episode_files import create_session, new_session_id
-from levine_policy_node.runtime.mcap_writer import (
-    COMPRESSED_IMAGE,
-    IMAGE,
-    RecordedMessage,
-    RecordedTopic,
+from levine_policy_node.runtime.episode_files import (
+    create_session,
+    hold_session,
+    new_session_id,
 )
+from levine_policy_node.runtime.episode_recovery import recover_beside, unfinished_episodes
+from levine_policy_node.runtime.mcap_writer import RecordedMessage, RecordedTopic
 from levine_policy_node.runtime.recording import Recording
-
-MODE_TOPIC = "supervisor/mode"
-TASK_TOPIC = "task"
-RAW_CHUNK_TOPIC = "policy/raw_chunk"
-
-TOPICS: tuple[tuple[str, type[Any], QoSProfile], ...] = (
-    ("joint_states", JointState, qos.JOINT_STATE_IN),
-    ("policy/action_chunk", JointTrajectory, qos.TICKS),
-    (RAW_CHUNK_TOPIC, JointTrajectory, qos.TICKS),
-    ("policy/inference", String, qos.TICKS),
-    ("operator/target", JointState, qos.TICKS),
-    ("estop", Bool, qos.ESTOP),
-    (MODE_TOPIC, String, qos.RECORDED_LATCHED),
-    ("supervisor/proposal", JointState, qos.TICKS),
-    ("supervisor/command", JointState, qos.TICKS),
-    ("supervisor/events", DiagnosticArray, qos.EVENTS),
-    (TASK_TOPIC, String, qos.RECORDED_LATCHED),
-    ("robot_description", String, qos.DESCRIPTION),
-)
-# What the first inference of an episode sees and says; images belong to it, too.
-PREROLL = ("joint_states", "policy/inference", RAW_CHUNK_TOPIC, "policy/action_chunk")
-_WITHOUT_HEADER = ("std_msgs/msg/Bool", "std_msgs/msg/String")
+from levine_policy_node.runtime.session_document import session_document
 
 
 class InterventionRecorder(ManagedNode):
@@ -74,6 +65,7 @@ class InterventionRecorder(ManagedNode):
         self._settings = load_parameters(self, RecorderParameters)
         self._robot: Robot = load_robot(self._settings.robot)
         self._session = ""
+        self._topics: dict[str, str] = {}
         self._recording: Recording | None = None
         self._mode: str | None = None
         self._task = ""
@@ -83,16 +75,16 @@ class InterventionRecorder(ManagedNode):
 
     def setup(self) -> None:
         """Create the session's directory, subscriptions and services."""
+        root = Path(self._settings.root)
+        left = list(unfinished_episodes(root))
         self._session = new_session_id()
-        document = {
-            "format": "levine_session",
-            "version": 1,
-            "session": self._session,
-            "start_ns": ros_now(self),
-            "robot": {"name": self._robot.name, "sha256": self._robot.sha256},
-            "software": _software(),
-        }
-        directory = create_session(Path(self._settings.root), self._session, document)
+        robot = {"name": self._robot.name, "sha256": self._robot.sha256}
+        middleware = get_rmw_implementation_identifier()
+        document = session_document(self._session, ros_now(self), robot, middleware)
+        directory = create_session(root, self._session, document)
+        # Until this process ends, whoever repairs what others left keeps out of here.
+        self._entities.append(hold_session(directory))
+        recover_beside(left, self.get_logger().warning)
         self._recording = Recording(directory, self._settings.recording_options())
         for name, kind, profile in TOPICS:
             self._subscribe(name, kind, profile)
@@ -131,21 +123,28 @@ class InterventionRecorder(ManagedNode):
         self._mode = None
 
     def _subscribe(self, name: str, kind: type[Any], profile: QoSProfile) -> None:
-        is_image = _type_name(kind) in (IMAGE, COMPRESSED_IMAGE)
+        is_image = kind in (Image, CompressedImage)
         topic = RecordedTopic(
             name=self.resolve_topic_name(name),
-            type_name=_type_name(kind),
+            type_name=type_name(kind),
             latched=profile.durability is DurabilityPolicy.TRANSIENT_LOCAL,
             bulky=is_image,
             preroll=is_image or name in PREROLL,
         )
+        self._topics[name] = topic.name
         callback = {
             MODE_TOPIC: self._on_mode,
+            EVENTS_TOPIC: self._on_events,
             TASK_TOPIC: self._on_task,
             RAW_CHUNK_TOPIC: self._on_raw_chunk,
         }.get(name, self._record)
         subscription = self.create_subscription(
-            kind, name, partial(callback, topic), profile, raw=True
+            kind,
+            name,
+            partial(callback, topic),
+            profile,
+            raw=True,
+            event_callbacks=SubscriptionEventCallbacks(message_lost=partial(self._lost, topic)),
         )
         self._entities.append(partial(self.destroy_subscription, subscription))
 
@@ -170,11 +169,16 @@ class InterventionRecorder(ManagedNode):
             self.get_logger().warning(str(error))
         return response
 
+    def _lost(self, topic: RecordedTopic, event: Any) -> None:
+        """Count what the middleware did not deliver, as far as it notices."""
+        if self._recording is not None:
+            self._recording.lost(topic.name, int(event.total_count_change))
+
     def _record(self, topic: RecordedTopic, data: bytes) -> None:
         if self._recording is None:
             return
         now_ns = ros_now(self)
-        made_ns = stamp_of(data) if topic.type_name not in _WITHOUT_HEADER else None
+        made_ns = stamp_of(data) if topic.type_name not in WITHOUT_HEADER else None
         self._recording.put(RecordedMessage(topic, now_ns, made_ns or now_ns, data))
 
     def _on_task(self, topic: RecordedTopic, data: bytes) -> None:
@@ -190,6 +194,16 @@ class InterventionRecorder(ManagedNode):
                 self._recording.proposed_by(read_header(data).frame_id)
             except CdrError as error:
                 self.get_logger().warning(f"{topic.name}: {error}", once=True)
+
+    def _on_events(self, topic: RecordedTopic, data: bytes) -> None:
+        self._record(topic, data)
+        if self._recording is not None and self._recording.is_open:
+            try:
+                header, statuses = read_diagnostics(data)
+            except CdrError as error:
+                self.get_logger().warning(f"{topic.name}: {error}", once=True)
+                return
+            self._recording.explained(mode_changes([(header.stamp_ns, statuses)]))
 
     def _on_mode(self, topic: RecordedTopic, data: bytes) -> None:
         self._record(topic, data)
@@ -215,20 +229,19 @@ class InterventionRecorder(ManagedNode):
             self.get_logger().error(str(error))
 
     def _start_episode(self, recording: Recording) -> str:
-        made = self._settings
-        seed = int(self.get_parameter("seed").value)
-        provenance = Provenance(
-            session=self._session,
-            robot=self._robot.name,
-            robot_sha256=self._robot.sha256,
-            policy=made.policy_name,
-            policy_sha256=made.policy_sha256,
-            seed=None if seed < 0 else seed,
-            task=self._task,
-            operator=str(self.get_parameter("operator").value),
-            software=_software(),
-        )
-        return str(recording.start(provenance, ros_now(self)))
+        def live(name: str) -> Any:
+            return self.get_parameter(name).value
+
+        made = self._settings.provenance(self._session, self._robot, live)
+        provenance = replace(made, task=self._task, topics=self._topics)
+        now_ns = ros_now(self)
+        opened = recording.start(provenance, now_ns)
+        if self._mode is not None:
+            recording.entered(self._mode, now_ns)
+        return str(opened)
+
+    def _operator(self) -> str:
+        return self._settings.stored_operator(str(self.get_parameter("operator").value))
 
     def _end_episode(self, recording: Recording) -> str:
         # Waits for the disk: the reply says that the file is whole. Nothing else needs this
@@ -236,10 +249,10 @@ class InterventionRecorder(ManagedNode):
         return str(recording.end(ros_now(self)))
 
     def _mark(self, outcome: Outcome, recording: Recording) -> str:
-        return f"{recording.mark(outcome, 'operator', ros_now(self))}: {outcome}"
+        return f"{recording.mark(outcome, 'operator', ros_now(self), self._operator())}: {outcome}"
 
     def _discard(self, recording: Recording) -> str:
-        return f"{recording.set_aside()}: discarded"
+        return f"{recording.set_aside(self._operator())}: discarded"
 
     def _end_because(self, reason: str) -> None:
         def abort(recording: Recording) -> str:
@@ -264,22 +277,12 @@ class InterventionRecorder(ManagedNode):
             "episodes": counted.episodes,
             "messages": counted.messages,
             "dropped": counted.dropped,
+            "lost_in_transport": counted.lost,
             "bytes": counted.size,
             "file": counted.file,
         }
         dropped = f"{counted.dropped} messages dropped" if counted.dropped else ""
         return diagnostics_to_msg(self, values, self._problem or dropped)
-
-
-def _type_name(kind: type[Any]) -> str:
-    return f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
-
-
-def _software() -> str:
-    try:
-        return f"{PACKAGE} {version(PACKAGE)}"
-    except PackageNotFoundError:
-        return f"{PACKAGE} (not installed)"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -38,6 +38,11 @@ class AppendFile:
         os.fdatasync(self._fd)
         self._whole = self._size
 
+    def settle(self) -> None:
+        """Wait until the file and all that is known of it are on the disk."""
+        os.fsync(self._fd)
+        self._whole = self._size
+
     def cut_torn_end(self) -> None:
         """After a failed write, go back to the last state that was synced."""
         os.ftruncate(self._fd, self._whole)

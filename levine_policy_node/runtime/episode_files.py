@@ -6,18 +6,22 @@
                                metadata.yaml     for ros2 bag
                                episode.json      rewritten whole, never in place
 
-A `.mcap.open` file without a running recorder is what a crash left. Nothing is ever deleted.
+A `.mcap.open` file without a running recorder is what a crash left; see `episode_recovery.py`.
+Nothing is ever deleted.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from levine_policy_node.errors import RecordingError
@@ -108,6 +112,39 @@ def create_episode(session: Path, name: str) -> EpisodeFiles:
     except OSError as error:
         raise _cannot_write(directory, error) from error
     return EpisodeFiles(directory)
+
+
+def hold_session(session: Path) -> Callable[[], None]:
+    """Keep every other recorder and repair out of a session, at the latest until the process ends.
+
+    Returns:
+        What lets them in again.
+
+    Raises:
+        RecordingError: If another process has it, or it cannot be opened.
+    """
+    try:
+        descriptor = os.open(session, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise RecordingError(f"{session}: cannot be opened ({error.strerror})") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise RecordingError(
+            f"{session}: a recorder or a repair is at work in it. Wait until it has ended"
+        ) from error
+    return partial(os.close, descriptor)
+
+
+@contextlib.contextmanager
+def locked_session(session: Path) -> Generator[None, None, None]:
+    """Hold a session for as long as the context lasts; see `hold_session`."""
+    release = hold_session(session)
+    try:
+        yield
+    finally:
+        release()
 
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:

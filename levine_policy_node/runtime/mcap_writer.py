@@ -213,7 +213,7 @@ class McapWriter:
             if self._last_metadata:
                 self._writer.add_metadata("levine.end", dict(self._last_metadata))
             self._writer.finish()
-            self._file.sync()
+            self._file.settle()
             finished = True
         except OSError as error:
             self._fail(f"{self.path}: {error.strerror}")

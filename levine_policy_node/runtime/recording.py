@@ -6,13 +6,16 @@ Knows nothing of ROS: it is given serialized messages, modes and times by one th
 
 from __future__ import annotations
 
-import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from levine_policy_node.core.episode import Episode, Outcome, Provenance
+from levine_policy_node.core.handovers import ModeChange
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.errors import RecordingError
+from levine_policy_node.runtime.episode_document import episode_document, text_values
 from levine_policy_node.runtime.episode_files import (
     EpisodeFiles,
     create_episode,
@@ -28,9 +31,6 @@ from levine_policy_node.runtime.mcap_writer import (
 )
 from levine_policy_node.runtime.preroll import Preroll
 from levine_policy_node.runtime.rosbag_metadata import rosbag_metadata
-
-FORMAT = "levine_episode"
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,16 @@ class RecordingStatus:
     dropped: int = 0
     size: int = 0
     file: str = ""
+    lost: int = 0
 
     def plus(self, writer: McapWriter) -> RecordingStatus:
         """Add the episode that `writer` writes."""
-        return RecordingStatus(
-            self.episodes + 1,
-            self.messages + writer.written,
-            self.dropped + writer.dropped,
-            self.size + writer.size,
+        return replace(
+            self,
+            episodes=self.episodes + 1,
+            messages=self.messages + writer.written,
+            dropped=self.dropped + writer.dropped,
+            size=self.size + writer.size,
         )
 
 
@@ -83,6 +85,7 @@ class Recording:
         self._report = WriterReport()
         self._error = ""
         self._totals = RecordingStatus()
+        self._lost: Counter[str] = Counter()
 
     @property
     def is_open(self) -> bool:
@@ -110,8 +113,9 @@ class Recording:
         files = create_episode(self._session, episode.name)
         self._episode, self._files = episode, files
         self._report, self._error = WriterReport(), ""
+        self._lost.clear()
         self._write_document()
-        writer = McapWriter(files.open_file, _text_values(episode), self._options.writer)
+        writer = McapWriter(files.open_file, text_values(episode), self._options.writer)
         for message in self._preroll.take(now_ns):
             writer.put(message)
         for message in self._latched.values():
@@ -129,10 +133,21 @@ class Recording:
         if self._writer is not None:
             self._writer.put(message)
 
+    def lost(self, topic: str, count: int) -> None:
+        """Note that the middleware did not deliver `count` messages of a topic."""
+        if self.is_open:
+            self._lost[topic] += count
+            self._totals = replace(self._totals, lost=self._totals.lost + count)
+
     def entered(self, mode: str, now_ns: StampNs) -> None:
         """Note a new supervisor mode in the open episode."""
         if self._episode is not None and self.is_open:
             self._episode = self._episode.entered(mode, now_ns)
+
+    def explained(self, changes: Sequence[ModeChange]) -> None:
+        """Note in the open episode what the supervisor said of its changes of mode."""
+        if self._episode is not None and self.is_open:
+            self._episode = self._episode.explained(changes)
 
     def proposed_by(self, source: str) -> None:
         """Note the source tag of a chunk in the open episode."""
@@ -144,26 +159,32 @@ class Recording:
         if self._episode is not None and self.is_open:
             self._episode = self._episode.instructed(task)
 
-    def mark(self, outcome: Outcome, source: str, now_ns: StampNs) -> str:
+    def mark(self, outcome: Outcome, source: str, now_ns: StampNs, by: str = "") -> str:
         """Judge the open episode, else the last one; returns its name.
+
+        Args:
+            outcome: The judgement.
+            source: What kind of judge it is.
+            now_ns: When.
+            by: Pseudonym of the person.
 
         Raises:
             RecordingError: If there is none, or `episode.json` cannot be written.
         """
-        return self._change(self._known_episode().marked(outcome, source, now_ns))
+        return self._change(self._known_episode().marked(outcome, source, now_ns, by))
 
     def abort_unjudged(self, reason: str, now_ns: StampNs) -> None:
         """Call the open episode aborted, unless somebody has judged it."""
         if self._episode is not None and self.is_open and self._episode.outcome == "unknown":
             self._episode = self._episode.marked("aborted", reason, now_ns)
 
-    def set_aside(self) -> str:
+    def set_aside(self, by: str = "") -> str:
         """Mark the open episode, else the last one, as not to be used; returns its name.
 
         Raises:
             RecordingError: If there is none, or `episode.json` cannot be written.
         """
-        return self._change(self._known_episode().set_aside())
+        return self._change(self._known_episode().set_aside(by))
 
     def end(self, now_ns: StampNs) -> Path:
         """Close the open episode; it is whole and on the disk on return.
@@ -176,12 +197,12 @@ class Recording:
             raise RecordingError("no episode is being recorded. Start one first")
         writer, self._writer = self._writer, None
         episode = self._episode = self._episode.ended(now_ns)
-        report = self._report = writer.close(_text_values(episode))
+        report = self._report = writer.close(text_values(episode))
         self._totals = self._totals.plus(writer)
         self._error = writer.failure
         if not self._error:
             self._files.publish_recording()
-            text = rosbag_metadata(self._files.closed_file.name, report, _text_values(episode))
+            text = rosbag_metadata(self._files.closed_file.name, report, text_values(episode))
             write_text(self._files.bag_metadata, text)
         self._write_document()
         if self._error:
@@ -218,30 +239,7 @@ class Recording:
     def _write_document(self) -> None:
         if self._files is None or self._episode is None:
             return
-        report = self._report
         state = "failed" if self._error else "open" if self._episode.end_ns is None else "closed"
-        topics = {
-            topic.name: {"type": topic.type_name, "messages": count}
-            for topic, count in report.messages.items()
-        }
-        document = {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "state": state,
-            "error": self._error,
-            **self._episode.document(),
-            "file": self._files.recording.name,
-            "file_sha256": report.sha256,
-            "bytes": report.size,
-            "messages": sum(report.messages.values()),
-            "dropped": dict(report.dropped),
-            "lossy": bool(report.dropped),
-            "topics": topics,
-        }
+        known = {**self._episode.document(), "lost_in_transport": dict(self._lost)}
+        document = episode_document(known, self._files.recording, self._report, state, self._error)
         write_json(self._files.document, document)
-
-
-def _text_values(episode: Episode) -> dict[str, str]:
-    """The episode's document with every value as text, as MCAP metadata needs it."""
-    document = episode.document().items()
-    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in document}

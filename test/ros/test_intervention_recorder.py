@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import signal
 from pathlib import Path
@@ -12,6 +13,8 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import TwistStamped
 from harness import Graph, wait_until
 from mcap.reader import NonSeekingReader, make_reader
 from rcl_interfaces.srv import SetParameters
@@ -20,17 +23,18 @@ from rclpy.serialization import deserialize_message
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Bool, String
+from std_msgs.msg import Bool, Float64, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from levine_policy_node.nodes.intervention_recorder import TOPICS
 from levine_policy_node.nodes.recorder_setup import RecorderParameters
+from levine_policy_node.nodes.recorder_topics import TOPICS
 from levine_policy_node.resources import share_directory
 from levine_policy_node.robot import load_robot
 from levine_policy_node.ros import qos
-from levine_policy_node.ros.clocks import stamp_from_msg, stamp_to_msg
+from levine_policy_node.ros.clocks import ros_now, stamp_from_msg, stamp_to_msg
 from levine_policy_node.ros.messages import image_to_msg
+from levine_policy_node.runtime.session_document import pseudonym
 
 PARAMETER_FILE = share_directory() / "config" / "intervention_recorder.param.yaml"
 CAMERAS = ("camera/front/image", "camera/wrist/image")
@@ -72,6 +76,21 @@ def state(value: float, stamp_ns: int, tag: str = "") -> JointState:
     return message
 
 
+def twist() -> TwistStamped:
+    message = TwistStamped()
+    message.header.stamp = stamp_to_msg(5)
+    message.twist.linear.x = 0.1
+    return message
+
+
+def taken_over(stamp_ns: int) -> DiagnosticArray:
+    """What the supervisor says of a takeover."""
+    text = "POLICY -> HUMAN: operator: takeover"
+    message = DiagnosticArray(status=[DiagnosticStatus(name="MODE", message=text)])
+    message.header.stamp = stamp_to_msg(stamp_ns)
+    return message
+
+
 def messages_of(path: Path) -> dict[str, list]:
     found: dict[str, list] = {}
     with path.open("rb") as stream:
@@ -82,7 +101,9 @@ def messages_of(path: Path) -> dict[str, list]:
 
 @pytest.mark.parametrize("image_format", ["jpeg", "raw"])
 def test_every_topic_is_recorded_as_published(ros: Graph, tmp_path, image_format):
-    start(ros, tmp_path, image_format=image_format, seed=7, operator="op1")
+    salt = tmp_path / "salt"
+    said = {"operator": "Ada", "operator_salt": salt, "site": "hall 3", "licence": "CC-BY-4.0"}
+    start(ros, tmp_path, image_format=image_format, seed=7, **said)
     sent: dict[str, list] = {}
     senders = {
         name: ros.publisher(
@@ -108,6 +129,10 @@ def test_every_topic_is_recorded_as_published(ros: Graph, tmp_path, image_format
     send("policy/raw_chunk", chunk)
     send("policy/action_chunk", chunk)
     send("estop", Bool(data=False))
+    send("reward", Float64(data=0.25))
+    send("operator/twist", twist())
+    send("policy/inference", String(data="{}"))
+    send("supervisor/events", taken_over(ros_now(ros.node)))
     send("operator/target", state(0.0, 3))
     for i in range(30):
         stamp_ns = 1_000_000_000 + i
@@ -160,7 +185,17 @@ def test_every_topic_is_recorded_as_published(ros: Graph, tmp_path, image_format
     assert (stored["outcome"], stored["outcome_source"]) == ("success", "operator")
     assert stored["policies"] == ["pick@0123abcd"]
     assert stored["robot"]["sha256"] == load_robot("sim_so101").sha256
-    assert (stored["seed"], stored["operator"]) == (7, "op1")
+    assert stored["seed"] == 7
+    # Who it was cannot be told from the recordings alone.
+    assert stored["operator"] == pseudonym("Ada", salt) == stored["outcome_by"]
+    assert stored["operator"].startswith("op-")
+    assert "Ada" not in json.dumps(stored)
+    assert (stored["site"], stored["licence"]) == ("hall 3", "CC-BY-4.0")
+    [taken] = stored["policy_lost_the_arm"]
+    assert (taken["trigger"], taken["reason"]) == ("human", "operator: takeover")
+    session = json.loads(files(tmp_path, "session.json")[0].read_text())
+    assert session["ros"]["rmw"].startswith("rmw_")
+    assert session["robot"]["sha256"] == stored["robot"]["sha256"]
     assert stored["task"] == "pick up the cube"
     assert stored["dropped"] == {}
 
@@ -257,16 +292,28 @@ def test_kill_9_keeps_what_was_flushed(ros: Graph, tmp_path):
                 return count
         return count
 
-    wait_until(lambda: readable() == 50, what="the flush")
+    wait_until(lambda: readable() >= 50, what="the flush")
     process.send(signal.SIGKILL)
     process.wait()
-    assert readable() == 50
+    kept = readable()
+    assert kept >= 50
     assert only_document(tmp_path)["state"] == "open"
+
+    again = start(ros, tmp_path)
+    wait_until(lambda: ended(tmp_path), what="the next recorder to recover it")
+    stored = only_document(tmp_path)
+    assert (stored["recovered"], stored["outcome"]) == (True, "unknown")
+    [closed] = files(tmp_path, "*.mcap")
+    # With what it says of itself on /diagnostics.
+    found = messages_of(closed)
+    assert sum(map(len, found.values())) == kept
+    assert len(found["/supervisor/command"]) >= 49
+    assert hashlib.sha256(closed.read_bytes()).hexdigest() == stored["file_sha256"]
+    assert not files(tmp_path, "*.open")
+    assert again.alive
 
 
 def test_diagnostics_count(ros: Graph, tmp_path):
-    from diagnostic_msgs.msg import DiagnosticArray
-
     start(ros, tmp_path)
     arrays = ros.collect(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
     states = ros.publisher(JointState, "supervisor/command", qos.TICKS)
@@ -277,7 +324,7 @@ def test_diagnostics_count(ros: Graph, tmp_path):
         status = [s for a in arrays for s in a.status if s.name == "intervention_recorder"]
         return {v.key: v.value for v in status[-1].values} if status else {}
 
-    ros.spin_until(lambda: values().get("messages") == "1", what="the count in /diagnostics")
+    ros.spin_until(lambda: int(values().get("messages", 0)) >= 1, what="the count in /diagnostics")
     assert values()["episodes"] == "1"
     assert values()["dropped"] == "0"
     assert values()["file"].endswith("ep_000000.mcap.open")

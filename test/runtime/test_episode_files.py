@@ -97,6 +97,7 @@ def test_one_episode_from_start_to_end(session, recording):
     assert opened.is_file()
     assert document(session, "ep_000000")["state"] == "open"
     recording.put(text(NOTE, "during", 21 * SECOND))
+    recording.entered("POLICY", at(21))
     recording.entered("HUMAN", at(22))
     recording.proposed_by("policy:pick@0123abcd#1")
     assert recording.mark("success", "operator", at(23)) == "ep_000000"

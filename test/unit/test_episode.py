@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from levine_policy_node.core.episode import Episode, Provenance, policy_of_tag, trigger_of
+from levine_policy_node.core.handovers import ModeChange, Trigger
 from levine_policy_node.core.units import StampNs
 
 MODES = (
@@ -65,9 +66,29 @@ def test_the_newest_instruction_holds():
     assert told["task"] == "place"
 
 
+def followed(*modes: str) -> Episode:
+    seen = episode()
+    for i, mode in enumerate(modes):
+        seen = seen.entered(mode, StampNs(2_000_000_000 + i))
+    return seen
+
+
 def test_takeovers_are_counted():
-    taken = episode().entered("HUMAN", StampNs(2)).entered("POLICY", StampNs(3))
-    assert taken.entered("HUMAN", StampNs(4)).interventions == 2
+    assert len(followed("POLICY", "HUMAN", "POLICY", "HUMAN").interventions) == 2
+    # What a person drives before a policy has acted is a demonstration.
+    assert followed("HUMAN", "PAUSED").interventions == ()
+
+
+def test_what_the_supervisor_explains_is_believed_before_its_modes():
+    told = [
+        ModeChange(3_000_000_000, "HUMAN", "operator: home", Trigger.HUMAN),
+        ModeChange(4_000_000_000, "STOPPING", "the motion is finished"),
+    ]
+    homed = followed("POLICY", "HUMAN").explained(told)
+    assert homed.interventions == ()
+    assert not homed.helped
+    [loss] = homed.document()["policy_lost_the_arm"]
+    assert (loss["trigger"], loss["human_from_ns"]) == ("human", None)
 
 
 @pytest.mark.parametrize("mode", ["PSTOP", "FAULT", "ESTOP"])
