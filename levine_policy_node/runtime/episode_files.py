@@ -147,6 +147,15 @@ def locked_session(session: Path) -> Generator[None, None, None]:
         release()
 
 
+def episode_directories(path: Path) -> list[Path]:
+    """Directories of the episodes in a root of recordings, a session, or an episode's own."""
+    start = (path.parent if path.is_file() else path).absolute()
+    if start.name.startswith("ep_"):
+        return [start]
+    found = {d for pattern in ("ep_*", "*/ep_*") for d in start.glob(pattern) if d.is_dir()}
+    return sorted(found)
+
+
 def write_json(path: Path, document: Mapping[str, object]) -> None:
     """Write a JSON file so that a crash leaves the old one or the new one.
 

@@ -26,6 +26,7 @@ from levine_policy_node.errors import RecordingError
 from levine_policy_node.runtime.episode_document import episode_document, read_document
 from levine_policy_node.runtime.episode_files import (
     EpisodeFiles,
+    episode_directories,
     locked_session,
     write_json,
     write_text,
@@ -65,10 +66,7 @@ class RecoveredEpisode:
 
 def unfinished_episodes(root: Path) -> Iterator[Path]:
     """Directories of episodes that were not closed, in a root, a session or an episode."""
-    found = {d for pattern in ("ep_*", "*/ep_*") for d in root.glob(pattern) if d.is_dir()}
-    if root.name.startswith("ep_"):
-        found.add(root)
-    for directory in sorted(found):
+    for directory in episode_directories(root):
         files = EpisodeFiles(directory)
         if files.open_file.exists():
             yield directory

@@ -231,8 +231,8 @@ def test_an_episode_is_opened_and_called_by_its_name(tmp_path, capsys):
     assert found.is_episode
     assert main(["record", "show", str(path)]) == EXIT_OK
     said = capsys.readouterr().out
-    assert "an episode of intervention_recorder, not a stop (episode ep_000000" in said
-    assert "/task" in said
+    assert "Episode ep_000000 of session s" in said
+    assert "robot     so101" in said
 
 
 def stop(cause: str, second: int) -> Stop:
