@@ -20,7 +20,7 @@ TASK_TOPIC = "task"
 RAW_CHUNK_TOPIC = "policy/raw_chunk"
 
 TOPICS: tuple[tuple[str, type[Any], QoSProfile], ...] = (
-    ("joint_states", JointState, qos.JOINT_STATE_IN),
+    ("joint_states", JointState, qos.RECORDED_STATES),
     ("policy/action_chunk", JointTrajectory, qos.TICKS),
     (RAW_CHUNK_TOPIC, JointTrajectory, qos.TICKS),
     ("policy/inference", String, qos.TICKS),

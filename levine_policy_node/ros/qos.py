@@ -38,4 +38,6 @@ DIAGNOSTICS = _profile(10)
 DESCRIPTION = _profile(1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # The recorder keeps every value of a burst, where a reader of the newest may skip some.
 RECORDED_SENSOR = _profile(20, ReliabilityPolicy.BEST_EFFORT)
+# One second of the fastest, should the recorder be held up for so long.
+RECORDED_STATES = _profile(500, ReliabilityPolicy.BEST_EFFORT)
 RECORDED_LATCHED = _profile(100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
