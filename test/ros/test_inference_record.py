@@ -99,50 +99,77 @@ def continuing(directory: Path) -> Path:
     return write_bundle(directory, flow_document(), flow_model(), files)
 
 
-def record(world: World, robot: str, bundle: Path, root: Path, count: int, **recorder) -> Path:
-    """An episode of so many inferences."""
-    graph = world.graph
-    graph.start(
-        "intervention_recorder",
-        params_file=CONFIG / "intervention_recorder.param.yaml",
-        parameters={
-            "robot": robot, "root": root, "min_free_gb": 0.0, "reserve_gb": 0.0, **recorder
-        },
-    )  # fmt: skip
-    graph.start(
-        "policy_runtime",
-        params_file=CONFIG / "policy_executor.param.yaml",
-        parameters={"robot": robot, "policy": str(bundle), "trial": False},
-    )
-    seen = graph.collect(String, "policy/inference", qos.TICKS)
-    mode = graph.publisher(String, "supervisor/mode", qos.MODE)
-    world.run(lambda: len(seen) >= 2)
-    mode.publish(String(data="POLICY"))
+class Recorder:
+    """Recorder and policy, which records one episode after the other."""
 
-    def engaged() -> int:
-        return sum(read_inference(message.data).epoch == 2 for message in seen)
+    def __init__(self, world: World, robot: str, bundle: Path, root: Path) -> None:
+        self._world = world
+        graph = world.graph
+        graph.start(
+            "intervention_recorder",
+            params_file=CONFIG / "intervention_recorder.param.yaml",
+            parameters={
+                "robot": robot,
+                "root": root,
+                "min_free_gb": 0.0,
+                "reserve_gb": 0.0,
+                "image_format": "raw",
+            },
+        )
+        graph.start(
+            "policy_runtime",
+            params_file=CONFIG / "policy_executor.param.yaml",
+            parameters={
+                "robot": robot,
+                "policy": str(bundle),
+                "trial": False,
+                "camera_max_age_s": 2.0,
+                "joint_max_age_s": 2.0,
+            },
+        )
+        self._seen = graph.collect(String, "policy/inference", qos.TICKS)
+        self._mode = graph.publisher(String, "supervisor/mode", qos.MODE)
+        self._end = graph.node.create_client(Trigger, "recorder/end_episode")
+        world.run(self._end.service_is_ready)
+        world.run(lambda: bool(self._seen))
 
-    world.run(lambda: engaged() >= count)
-    end = graph.node.create_client(Trigger, "recorder/end_episode")
-    world.run(end.service_is_ready)
-    reply = end.call_async(Trigger.Request())
-    world.run(reply.done)
-    assert reply.result().success, reply.result().message
-    return Path(reply.result().message)
+    def episode(self, count: int) -> Path:
+        """An episode of at least so many inferences of a policy that was just reset."""
+        before = read_inference(self._seen[-1].data).epoch
+        self._mode.publish(String(data="ARMED"))
+        heard = len(self._seen)
+        # Whoever is busy hears only the newest mode.
+        self._world.run(lambda: len(self._seen) >= heard + 2)
+        self._mode.publish(String(data="POLICY"))
+        self._world.run(
+            lambda: sum(read_inference(m.data).epoch > before for m in self._seen) >= count
+        )
+        reply = self._end.call_async(Trigger.Request())
+        self._world.run(reply.done)
+        assert reply.result().success, reply.result().message
+        return Path(reply.result().message)
+
+    def heard(self) -> bool:
+        """Whether the recorder's subscriptions have found the policy, told by an episode."""
+        return bool(read_episode(self.episode(1)).raw_chunks)
 
 
 @pytest.mark.parametrize("make", [remembering, continuing])
 def test_observations_and_chunks_are_made_again_bit_for_bit(ros, tmp_path, make):
     path = robot_file(tmp_path)
     bundle = make(tmp_path / "bundle")
-    recorded = record(MixedWorld(ros), str(path), bundle, tmp_path, 4, image_format="raw")
+    recorder = Recorder(MixedWorld(ros), str(path), bundle, tmp_path)
+    # On a busy machine it takes a while until two processes have found each other.
+    assert any(recorder.heard() for _ in range(20))
+    recorded = recorder.episode(4)
     episode, robot = read_episode(recorded), load_robot(str(path))
     observations = RecordedObservations(episode, robot)
     assert {name: camera.exact for name, camera in observations.cameras.items()} == {
         "front": True,
         "wrist": True,
     }
-    told = [said.value for said in episode.inferences if said.value.epoch == 2]
+    epoch = episode.inferences[-1].value.epoch
+    told = [said.value for said in episode.inferences if said.value.epoch == epoch]
     assert len(told) >= 4
     # From the first one on: what it saw was measured before the episode began.
     assert [record.number for record in told] == list(range(len(told)))
