@@ -15,7 +15,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.event_handler import SubscriptionEventCallbacks
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
@@ -31,12 +31,11 @@ from levine_policy_node.nodes.recorder_setup import RecorderParameters
 from levine_policy_node.nodes.recorder_topics import (
     EVENTS_TOPIC,
     MODE_TOPIC,
-    PREROLL,
     RAW_CHUNK_TOPIC,
     TASK_TOPIC,
     TOPICS,
     WITHOUT_HEADER,
-    type_name,
+    recorded_topic,
 )
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.ros import qos
@@ -123,14 +122,7 @@ class InterventionRecorder(ManagedNode):
         self._mode = None
 
     def _subscribe(self, name: str, kind: type[Any], profile: QoSProfile) -> None:
-        is_image = kind in (Image, CompressedImage)
-        topic = RecordedTopic(
-            name=self.resolve_topic_name(name),
-            type_name=type_name(kind),
-            latched=profile.durability is DurabilityPolicy.TRANSIENT_LOCAL,
-            bulky=is_image,
-            preroll=is_image or name in PREROLL,
-        )
+        topic = recorded_topic(name, self.resolve_topic_name(name), kind, profile)
         self._topics[name] = topic.name
         callback = {
             MODE_TOPIC: self._on_mode,

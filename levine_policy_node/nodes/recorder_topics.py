@@ -7,12 +7,13 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PointStamped, PoseStamped, TwistStamped
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64, String
 from trajectory_msgs.msg import JointTrajectory
 
 from levine_policy_node.ros import qos
+from levine_policy_node.runtime.mcap_writer import COMPRESSED_IMAGE, IMAGE, RecordedTopic
 
 MODE_TOPIC = "supervisor/mode"
 EVENTS_TOPIC = "supervisor/events"
@@ -50,6 +51,24 @@ PREROLL = ("joint_states", "policy/inference", RAW_CHUNK_TOPIC, "policy/action_c
 WITHOUT_HEADER = ("std_msgs/msg/Bool", "std_msgs/msg/Float64", "std_msgs/msg/String")
 
 
-def type_name(kind: type[Any]) -> str:
-    """Name of a message type, such as `sensor_msgs/msg/JointState`."""
-    return f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
+def recorded_topic(
+    name: str, resolved: str, kind: type[Any], profile: QoSProfile
+) -> RecordedTopic:
+    """What the writer is told of a topic.
+
+    Args:
+        name: What nodes call it.
+        resolved: Absolute name.
+        kind: Message class.
+        profile: What it is read with.
+    """
+    # The package's name, since a message class knows only its module.
+    type_name = f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
+    is_image = type_name in (IMAGE, COMPRESSED_IMAGE)
+    return RecordedTopic(
+        name=resolved,
+        type_name=type_name,
+        latched=profile.durability is DurabilityPolicy.TRANSIENT_LOCAL,
+        bulky=is_image,
+        preroll=is_image or name in PREROLL,
+    )
