@@ -25,13 +25,14 @@ check: setup ## Lint, types and layers only
 	@$(VENV)/lint-imports
 	@$(VENV)/pyright
 
-bench: setup ## Every benchmark; writes docs/benchmarks.md (20 minutes)
+bench: setup ## Every benchmark; writes docs/benchmarks.md and docs/recording.md (40 minutes)
 	@$(VENV)/levine bench chunks --docs docs/benchmarks.md
 	@$(VENV)/levine bench delay --docs docs/benchmarks.md
 	@$(VENV)/levine bench latency --docs docs/benchmarks.md
 	@$(VENV)/levine bench jitter --docs docs/benchmarks.md
 	@$(VENV)/levine bench families --docs docs/benchmarks.md
 	@$(VENV)/levine bench overhead --docs docs/benchmarks.md
+	@$(VENV)/levine bench recorder --docs docs/recording.md
 
 soak: setup ## Half an hour on saturated processors: false stops and leaks
 	@$(VENV)/levine bench soak $(SOAK_ARGS)

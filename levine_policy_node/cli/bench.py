@@ -19,6 +19,7 @@ BENCHES = {
     "collision": "what it costs to check where a chunk leads",
     "sil": "faults brought about in real processes: killed, stopped, starved, lied to",
     "soak": "a long run on saturated processors: false stops, and what grows",
+    "recorder": "what recording costs, keeps, and loses when it is killed",
     "jitter": "how punctual commands are while cameras, inference and recorder run",
 }
 
