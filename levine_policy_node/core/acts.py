@@ -15,7 +15,7 @@ from levine_policy_node.core.motions import (
     stopped,
 )
 from levine_policy_node.core.permits import PERMITS, hindrance
-from levine_policy_node.core.plan import Plan
+from levine_policy_node.core.plan import STOP, Plan
 from levine_policy_node.core.reference import (
     Followed,
     Later,
@@ -31,6 +31,7 @@ from levine_policy_node.core.safe_way import (
     slower_limits,
 )
 from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState
+from levine_policy_node.core.takeover import Handback, Target, taken_by
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs
 
@@ -85,16 +86,17 @@ def prepare(
         inputs: Of this tick.
         options: Of the supervisor.
     """
-    target = inputs.target
     if act is Event.ARM:
         return taken_up(state, now_ns, inputs, options)
-    if act in {Event.ENGAGE, Event.RESUME, Event.HANDBACK}:
+    if act in {Event.ENGAGE, Event.RESUME}:
         followed = follow_chunk(state, now_ns, options)
         return followed if isinstance(followed, Rejected) else followed[0]
     if act is Event.HOME:
         return gone_to(state, options.home, HOME_SOURCE, now_ns, options, homing=True)
-    if act is Event.TAKEOVER and target is not None:
-        return gone_to(state, target.position, target.source, now_ns, options)
+    if act is Event.HANDBACK:
+        return _handed_back(state, now_ns)
+    if act is Event.TAKEOVER and inputs.target is not None:
+        return _taken_over(state, inputs.target, now_ns, options)
     if act is Event.RESET:
         return _forgiven(state)
     return state
@@ -236,6 +238,30 @@ def gone_to(
         else:
             plan, blocked = kept.plan, kept.cut
     return replace(state, plan=plan, homing=homing, target=pose, blocked=blocked)
+
+
+def _taken_over(
+    state: SupervisorState, target: Target, now_ns: SteadyNs, options: SupervisorOptions
+) -> SupervisorState:
+    """Cut the policy: brake, and lead the arm from where the brake ends.
+
+    That is no motion to a pose, which might not exist within the limits, and needs no look at
+    what is in the way: it is the stop that any fault would make.
+    """
+    if state.plan is None:
+        return state
+    braking = stopped(state.plan, now_ns, options)
+    marks = tuple((t, target.source if s == STOP else s) for t, s in braking.marks)
+    rest = braking.timeline.positions[-1]
+    lead = taken_by(target, rest, now_ns, options.limits, options.takeover)
+    state = replace(state, plan=replace(braking, marks=marks), lead=lead, handed=None)
+    return replace(state, target=rest, blocked="")
+
+
+def _handed_back(state: SupervisorState, now_ns: SteadyNs) -> SupervisorState:
+    """Let the policy plan anew: until its first chunk from now on, what a person began goes on."""
+    source = "" if state.reference is None else state.reference.source
+    return replace(state, reference=None, handed=Handback(source, now_ns))
 
 
 def taken_up(

@@ -27,6 +27,7 @@ from levine_policy_node.core.effort_limits import (
     impedance,
     running_away,
 )
+from levine_policy_node.core.effort_memory import Pushing
 from levine_policy_node.core.effort_timeline import EffortTimeline
 from levine_policy_node.core.faults import Fault, Severity
 from levine_policy_node.core.modes import ENERGISED, Mode
@@ -37,7 +38,6 @@ from levine_policy_node.core.supervision import (
     Inputs,
     Measured,
     Occurrence,
-    Pushing,
     SupervisorOptions,
     SupervisorState,
 )
@@ -80,7 +80,9 @@ def step_efforts(
         state = _shown(state, now_ns, inputs.measured, options)
         if state.mode.mode is Mode.POLICY:
             seen = _seen(inputs.measured, passed_s, options)
+    waited = state.handed
     state, decision = step(state, now_ns, replace(inputs, seen=seen), options)
+    state = _anew(state) if waited is None else state
     decision = replace(decision, occurrences=(*refused, *decision.occurrences))
     measured = inputs.measured
     if decision.command is None or measured is None:
@@ -107,6 +109,13 @@ def step_efforts(
     )
 
 
+def _anew(state: SupervisorState) -> SupervisorState:
+    """What the policy wanted before a handback is not pushed with."""
+    if state.handed is None:
+        return state
+    return replace(state, pushing=replace(state.pushing, rows=None))
+
+
 def _with_rows(
     state: SupervisorState, now_ns: SteadyNs, inputs: Inputs
 ) -> tuple[SupervisorState, list[Occurrence]]:
@@ -114,16 +123,20 @@ def _with_rows(
     held = state.mode.mode in ENERGISED
     offset_ns = state.offset_ns if held else inputs.ros_offset_ns
     refused: list[Occurrence] = []
-    rows = state.pushing.rows
+    rows, handed = state.pushing.rows, state.handed
     for push in inputs.pushes:
         reason = _meant(push, offset_ns, now_ns)
         if reason:
             refused.append(Occurrence("CHUNK_REFUSED", Severity.NOTICE, reason))
             continue
         start_ns = SteadyNs(int(push.start_ns) - offset_ns)
+        if handed is not None and handed.kills(push.source, int(start_ns)):
+            continue
+        handed = None
         rows = EffortTimeline(push.joint_names, start_ns, push.times_s, push.efforts, push.source)
     watch = replace(state.watch, bad_chunks=0) if inputs.pushes else state.watch
-    return replace(state, watch=watch, pushing=replace(state.pushing, rows=rows)), refused
+    pushing = replace(state.pushing, rows=rows)
+    return replace(state, watch=watch, pushing=pushing, handed=handed), refused
 
 
 def _meant(push: EffortTimeline[StampNs], offset_ns: int, now_ns: SteadyNs) -> str:

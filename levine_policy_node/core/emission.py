@@ -10,7 +10,7 @@ from levine_policy_node.core.gate import TICKS_COMPARED, tick_trip, window_trip
 from levine_policy_node.core.modes import COMMANDING, LATCHED, MOVING, Mode
 from levine_policy_node.core.motions import HOME_SOURCE, lead_time
 from levine_policy_node.core.plan import HOLD, STOP, Plan
-from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState
+from levine_policy_node.core.supervision import SupervisorOptions, SupervisorState
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.units import SteadyNs, nanoseconds
 
@@ -106,15 +106,17 @@ def proposal(
     state: SupervisorState,
     command: JointPoint,
     now_ns: SteadyNs,
-    inputs: Inputs,
     options: SupervisorOptions,
 ) -> tuple[JointPoint, str]:
-    """What the active source asks for now, before any limit; else what is commanded."""
-    mode, reference, target = state.mode.mode, state.reference, inputs.target
+    """What the active source asks for now, else what is commanded.
+
+    A policy's is before any limit; a person's is within the range of each joint.
+    """
+    mode, reference, lead = state.mode.mode, state.reference, state.lead
     if mode is Mode.POLICY and reference is not None and reference.covers(now_ns):
         return reference.sample(now_ns), reference.source
     if mode is Mode.HUMAN and state.homing:
         return JointPoint.at_rest(options.home), HOME_SOURCE
-    if mode is Mode.HUMAN and target is not None:
-        return JointPoint.at_rest(target.position), target.source
+    if mode is Mode.HUMAN and lead is not None:
+        return JointPoint.at_rest(lead.goal), lead.source
     return command, state.plan.source(now_ns) if state.plan is not None else HOLD

@@ -58,6 +58,9 @@ def ran_out(state: SupervisorState, now_ns: SteadyNs) -> bool:
     plan, ticked_ns = state.plan, state.ticked_ns
     if state.mode.mode is not Mode.POLICY or plan is None or ticked_ns is None:
         return False
+    if state.handed is not None:
+        # What comes to rest is what a person asked for.
+        return False
     return plan.stopping(now_ns) and not plan.stopping(ticked_ns)
 
 

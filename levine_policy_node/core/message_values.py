@@ -62,6 +62,24 @@ def joint_sample(
     return JointSample(stamp_ns, found, speeds)
 
 
+def as_named(wanted: Sequence[str], names: Sequence[str], values: Sequence[float]) -> FloatArray:
+    """Pick those of `wanted` that are named, shape (J,); NaN for the others.
+
+    Raises:
+        MessageError: If none is, a value is not finite, a name is twice there, or the lengths
+            differ.
+    """
+    there = [name for name in wanted if name in names]
+    if not there:
+        raise MessageError(f"names none of {', '.join(wanted)}")
+    found = by_name(there, names, values)
+    if not np.all(np.isfinite(found)):
+        raise MessageError("a position is not finite")
+    whole = np.full(len(wanted), np.nan)
+    whole[[wanted.index(name) for name in there]] = found
+    return whole
+
+
 def check_size(data: bytes) -> None:
     """Refuse what would take longer to read than the supervisor may be held up.
 

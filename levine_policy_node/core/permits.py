@@ -12,6 +12,7 @@ from levine_policy_node.core.controller_watch import controller_lost
 from levine_policy_node.core.faults import RESPONSES, Clears, Fault, Severity
 from levine_policy_node.core.modes import Event, Mode
 from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState
+from levine_policy_node.core.takeover import misaligned
 from levine_policy_node.core.units import SteadyNs, nanoseconds
 from levine_policy_node.core.watchdogs import (
     causes_seen,
@@ -82,9 +83,12 @@ def may_engage(
 def may_take_over(
     state: SupervisorState, now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions
 ) -> str:
-    """The operator's device is alive."""
-    del state
-    return target_late(now_ns, inputs, options)
+    """The operator's device is alive and, if the supervisor is to insist, agrees with the arm."""
+    late = target_late(now_ns, inputs, options)
+    if late or inputs.target is None or state.plan is None:
+        return late
+    commanded = state.plan.sample(now_ns).position
+    return misaligned(inputs.target, commanded, options.limits.names, options.takeover)
 
 
 def may_hand_back(

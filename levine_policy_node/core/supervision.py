@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from levine_policy_node.core.collision_rules import Obstacles
 from levine_policy_node.core.effort_limits import EffortOptions
+from levine_policy_node.core.effort_memory import Pushing
 from levine_policy_node.core.effort_timeline import EffortTimeline
 from levine_policy_node.core.faults import Fault, Severity
 from levine_policy_node.core.limits import JointLimits
@@ -23,6 +24,7 @@ from levine_policy_node.core.surroundings import (
     ControllerOptions,
     Surroundings,
 )
+from levine_policy_node.core.takeover import FADING, Handback, Lead, TakeoverOptions, Target
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs
 
@@ -66,6 +68,7 @@ class SupervisorOptions:
         efforts: Of an arm that takes efforts; None for one that takes positions.
         controller: How closely the controller is watched.
         obstacles: What motions must stay clear of; None if the robot file says nothing of it.
+        takeover: How a person's device takes over.
     """
 
     limits: JointLimits
@@ -82,7 +85,7 @@ class SupervisorOptions:
     policy_timeout_s: float = 0.1
     inference_stall_s: float = 0.5
     starved_timeout_s: float = 0.5
-    target_timeout_s: float = 0.1
+    target_timeout_s: float = 0.09
     abandon_s: float = 1.0
     tracking_tolerance: float = 0.35
     tracking_timeout_s: float = 0.1
@@ -97,6 +100,7 @@ class SupervisorOptions:
     efforts: EffortOptions | None = None
     controller: ControllerOptions = STOCK_CONTROLLER
     obstacles: Obstacles | None = None
+    takeover: TakeoverOptions = FADING
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +117,6 @@ class Heartbeat:
     """The newest heartbeat of the policy: inferences it has completed."""
 
     count: int
-    received_ns: SteadyNs
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The operator's newest joint target (J,) [rad] with its source tag."""
-
-    position: FloatArray
-    source: str
     received_ns: SteadyNs
 
 
@@ -257,23 +252,6 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
-class Pushing:
-    """What is remembered of an arm that takes efforts.
-
-    Attributes:
-        rows: The policy's newest efforts.
-        sent: The newest efforts that were sent; the robot pushes with them until its timeout.
-        sent_ns: When they were.
-        loose: Whether the arm was pushed and has not come to rest since.
-    """
-
-    rows: EffortTimeline[SteadyNs] | None = None
-    sent: FloatArray | None = None
-    loose: bool = False
-    sent_ns: SteadyNs = _BOOT
-
-
-@dataclass(frozen=True, slots=True)
 class SupervisorState:
     """What the supervisor remembers between ticks.
 
@@ -289,7 +267,9 @@ class SupervisorState:
         reference: Newest usable chunk.
         offset_ns: ROS clock minus steady clock, held while armed.
         homing: Whether HUMAN is the `home` motion.
-        target: Operator's target the plan goes to.
+        lead: A person's hold on the arm in HUMAN; None in the home motion.
+        handed: The handback that waits for its first chunk; None if there is none.
+        target: Where the plan goes to for an operator.
         blocked: What is in the way of that target, or "".
         faults: Latched faults with their evidence.
         watch: Memory of the watchdogs.
@@ -307,11 +287,13 @@ class SupervisorState:
     reference: Timeline[SteadyNs] | None = None
     offset_ns: int = 0
     homing: bool = False
+    lead: Lead | None = None
+    handed: Handback | None = None
     target: FloatArray | None = None
     blocked: str = ""
     faults: Mapping[Fault, str] = field(default_factory=dict[Fault, str])
     watch: Watch = Watch()
-    pushing: Pushing = Pushing()
+    pushing: Pushing = field(default_factory=Pushing)
 
     @property
     def newest(self) -> object:

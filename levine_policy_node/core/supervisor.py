@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from levine_policy_node.core.acts import follow_prepared, gone_to, permitted
 from levine_policy_node.core.emission import (
     Emission,
@@ -44,11 +46,14 @@ from levine_policy_node.core.supervision import (
     SupervisorOptions,
     SupervisorState,
 )
+from levine_policy_node.core.takeover import led_on
 from levine_policy_node.core.units import SteadyNs, seconds
 from levine_policy_node.core.watchdogs import causes_seen, counting, watched
 
 # Enough for the tracking band at the highest rate.
 _TICKS_KEPT = 128
+# Less than any controller resolves [rad].
+_UNMOVED = 1e-9
 
 
 def step(
@@ -114,7 +119,7 @@ class _Tick:
         """Read the chunks, and follow the newest one where the policy is active."""
         held = self.state.mode.mode in ENERGISED
         offset_ns = self.state.offset_ns if held else self.inputs.ros_offset_ns
-        prepared: Prepared | None = None
+        prepared, handed = None, self.state.handed
         for chunk in self.inputs.chunks:
             if isinstance(chunk, BadChunk):
                 self._watch(bad_chunks=self.state.watch.bad_chunks + 1)
@@ -129,8 +134,9 @@ class _Tick:
                 moved = to_steady(plain, offset_ns, self.now_ns)
             if isinstance(moved, Rejected):
                 self._note("CHUNK_REFUSED", Severity.NOTICE, moved.reason)
-            else:
-                self.state = replace(self.state, reference=moved)
+            elif handed is None or not handed.kills(moved.source, int(moved.start_ns)):
+                handed = None
+                self.state = replace(self.state, reference=moved, handed=None)
         self.state = replace(
             self.state, watch=watched(self.state, self.now_ns, self.inputs, self.options)
         )
@@ -208,13 +214,16 @@ class _Tick:
     # Motion.
 
     def follow_operator(self) -> None:
-        """In HUMAN, go to the newest target; the home motion is left to finish."""
-        target = self.inputs.target
-        if self.state.mode.mode is not Mode.HUMAN or self.state.homing or target is None:
+        """In HUMAN, go where the device leads; the home motion is left to finish."""
+        options, target, lead = self.options, self.inputs.target, self.state.lead
+        if self.state.mode.mode is not Mode.HUMAN or target is None or lead is None:
             return
-        same = self.state.target is not None and bool((self.state.target == target.position).all())
-        if not same and window_due(self.state, self.now_ns, self.options):
-            moved = gone_to(self.state, target.position, target.source, self.now_ns, self.options)
+        lead = led_on(lead, target, self.now_ns, options.limits, options.takeover)
+        self.state = replace(self.state, lead=lead)
+        before = self.state.target
+        same = before is not None and bool(np.max(np.abs(lead.goal - before)) <= _UNMOVED)
+        if not same and window_due(self.state, self.now_ns, options):
+            moved = gone_to(self.state, lead.goal, lead.source, self.now_ns, options)
             if not isinstance(moved, Rejected):
                 self.state = moved
 
@@ -251,8 +260,10 @@ class _Tick:
         if old.mode is Mode.DISARMED and event is Event.STOP:
             # Nothing was held, and the arm may be anywhere by now, so there is nothing to hold.
             self.state = replace(self.state, plan=None)
+        if new.mode is not Mode.HUMAN:
+            self.state = replace(self.state, lead=None)
         if new.mode not in ACTIVE:
-            self.state = replace(self.state, homing=False, target=None, blocked="")
+            self.state = replace(self.state, homing=False, handed=None, target=None, blocked="")
 
     # What is sent.
 
@@ -269,7 +280,7 @@ class _Tick:
         state, command = self.state, sending.command
         asked, asked_by = None, ""
         if command is not None:
-            asked, asked_by = proposal(state, command, self.now_ns, self.inputs, self.options)
+            asked, asked_by = proposal(state, command, self.now_ns, self.options)
         commands = state.plan is not None and command is not None
         return state, Decision(
             mode=state.mode,

@@ -36,11 +36,13 @@ def watched(
         watch = replace(watch, seen=measured.position, seen_ns=measured.received_ns)
     off = bool(tracking_error(state, now_ns, inputs, options))
     since = (watch.tracking_since_ns or now_ns) if off else None
+    # After a handback the policy begins anew; what never infers is not waited for.
+    patient_s = options.inference_stall_s if state.handed is not None else 0.0
     starving = (
         state.mode.mode is Mode.POLICY
         and state.plan is not None
         and now_ns >= state.plan.end_ns
-        and now_ns > state.since_ns
+        and now_ns > state.since_ns + nanoseconds(patient_s)
     )
     starving_ns = (watch.starving_ns or now_ns) if starving else None
     controller = controller_watched(state, inputs, options)
@@ -60,7 +62,7 @@ def causes_seen(
         Fault.POLICY_STALLED: policy_stalled(state.watch, now_ns, options),
         Fault.STARVED: _starved(state.watch, now_ns, options),
         Fault.BAD_CHUNKS: _bad_chunks(state.watch),
-        Fault.OPERATOR_LOST: "" if state.homing else target_late(now_ns, inputs, options),
+        Fault.OPERATOR_LOST: _operator_lost(state, now_ns, inputs, options),
         Fault.FOREIGN_PUBLISHER: foreign_publisher(inputs),
         Fault.CLOCK_STEPPED: clock_stepped(state, inputs, options),
         Fault.STOP_OVERDUE: _stop_overdue(state, now_ns, options),
@@ -196,6 +198,21 @@ def standing(
         return True
     speed = np.where(options.exempt, 0.0, np.abs(inputs.measured.velocity))
     return bool(np.max(speed) <= options.rest_velocity)
+
+
+def _operator_lost(
+    state: SupervisorState, now_ns: SteadyNs, inputs: Inputs, options: SupervisorOptions
+) -> str:
+    """How old the newest target of the device that took over is, if too old."""
+    lead, target = state.lead, inputs.target
+    if state.homing:
+        return ""
+    if lead is None or (target is not None and target.source == lead.source):
+        return target_late(now_ns, inputs, options)
+    # Another device speaks, too; that one does not hold the dead-man of this takeover.
+    return _late(
+        f"operator/target of {lead.source}", now_ns, lead.heard_ns, options.target_timeout_s
+    )
 
 
 def _same(now: FloatArray, before: FloatArray | None) -> bool:

@@ -33,6 +33,7 @@ class JointStates:
     positions: FloatArray
     velocities: FloatArray
     stamp_ns: StampNs
+    source: str = ""
 
 
 # The stock `state_publish_rate` on Humble; later releases publish with every update.

@@ -16,6 +16,7 @@ from levine_policy_node.core.clock_skew import ClockSkew
 from levine_policy_node.core.message_rate import MessageRate
 from levine_policy_node.core.message_values import (
     MessageError,
+    as_named,
     by_name,
     check_size,
     usable_timeline,
@@ -156,9 +157,8 @@ class Inbox:
             self._policy_clock.add(int(self._clock.now()) - int(sent_ns))
             self._heartbeat = Heartbeat(count, now_ns)
         elif topic == "operator/target":
-            position = by_name(self._names, message.names, message.positions.tolist())
-            if np.all(np.isfinite(position)):
-                self._target = Target(position, "operator:dst", now_ns)
+            position = as_named(self._names, message.names, message.positions.tolist())
+            self._target = Target(position, message.source or "operator:dst", now_ns)
         elif topic == "controller/reference":
             position = by_name(self._names, message.names, message.positions.tolist())
             stamp_ns = SteadyNs(int(message.stamp_ns) - self._clock.offset_ns)

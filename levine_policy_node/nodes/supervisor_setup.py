@@ -11,6 +11,7 @@ from rclpy.parameter import Parameter
 
 from levine_policy_node.core.supervision import SupervisorOptions
 from levine_policy_node.core.surroundings import ControllerOptions
+from levine_policy_node.core.takeover import TakeoverOptions
 from levine_policy_node.nodes.black_box_link import BlackBoxSettings, black_box_head
 from levine_policy_node.robot import Robot
 from levine_policy_node.robot_effort import effort_options
@@ -38,6 +39,14 @@ class SafetySupervisorParameters:
     inference_stall_s: float = parameter("Time without an inference [s]", low=0.05, high=10.0)
     starved_timeout_s: float = parameter("Standing without a chunk [s]", low=0.0, high=10.0)
     target_timeout_s: float = parameter("Age of operator/target [s]", low=0.02, high=1.0)
+    takeover_tolerance: float = parameter(
+        "Distance of an absolute device from the arm that refuses its takeover; 0: none [rad]",
+        low=0.0,
+        high=6.3,
+    )
+    takeover_fade_share: float = parameter(
+        "Speed at which that distance fades, of the velocity limits", low=0.01, high=0.5
+    )
     abandon_s: float = parameter("PAUSED without a policy [s]", low=0.1, high=60.0)
     tracking_tolerance: float = parameter("Distance from the command [rad]", low=0.01, high=3.0)
     tracking_timeout_s: float = parameter("Time beyond it [s]", low=0.0, high=2.0)
@@ -119,6 +128,7 @@ def make_options(
         efforts=effort_options(robot.controller, robot.joints),
         controller=ControllerOptions(p.reference_timeout_s, p.reference_tolerance),
         obstacles=collision_model(robot),
+        takeover=TakeoverOptions(p.takeover_tolerance, p.takeover_fade_share),
         **given,
     )
 

@@ -22,6 +22,7 @@ from trajectory_msgs.msg import JointTrajectory
 from levine_policy_node.core.clock_skew import ClockSkew
 from levine_policy_node.core.effort_timeline import EffortTimeline
 from levine_policy_node.core.latest import Latest
+from levine_policy_node.core.message_values import as_named
 from levine_policy_node.core.supervision import (
     BadChunk,
     Chunk,
@@ -251,10 +252,10 @@ class SupervisorInputs:
 
     def _on_target(self, message: JointState, info: Info) -> None:
         del info
-        position = by_name(self._names, list(message.name), message.position)
-        if np.all(np.isfinite(position)):
-            source = message.header.frame_id or "operator:unnamed"
-            self._target.put(Target(position, source, steady_now()))
+        # One that is not usable is no target: the newest one ages as if nothing had come.
+        position = as_named(self._names, list(message.name), message.position)
+        source = message.header.frame_id or "operator:unnamed"
+        self._target.put(Target(position, source, steady_now()))
 
     def _on_estop(self, message: Bool, info: Info) -> None:
         del info

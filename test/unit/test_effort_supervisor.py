@@ -237,8 +237,9 @@ def test_a_brake_on_an_old_velocity_does_not_push_the_arm_back():
 
 def test_an_arm_that_is_blocked_is_not_pushed_at_after_the_stop():
     rig = Rig().armed()
-    rig.target = START + 0.6
+    rig.target = START.copy()
     assert rig.tick(Event.TAKEOVER).replies[0].accepted
+    rig.target = START + 0.6
     for _ in range(150):
         rig.position, rig.velocity = START.copy(), np.zeros(3)
         decision = rig.tick()

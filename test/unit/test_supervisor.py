@@ -84,6 +84,7 @@ class Rig:
     size: float = 0.3
     prepared_ms: float | None = None
     target: np.ndarray | None = None
+    source: str = "operator:test"
     bad: list[object] = field(default_factory=list)
     disturbance: np.ndarray = field(default_factory=lambda: np.zeros(3))
     measured: Measured | None = None
@@ -124,7 +125,7 @@ class Rig:
         self.ticks += 1
         target = None
         if self.target is not None:
-            target = Target(self.target, "operator:test", SteadyNs(now - MS))
+            target = Target(self.target, self.source, SteadyNs(now - MS))
         self.state, decision = step(
             self.state,
             now,
@@ -731,10 +732,10 @@ def test_a_silent_operator_is_stopped_and_a_target_out_of_range_is_clipped():
     rig = Rig().moving()
     rig.target = np.array([0.3, 5.0, 0.7])
     assert rig.ask(Event.TAKEOVER).accepted
-    rig.run(2.0)
+    rig.run(8.0)
     assert np.allclose(rig.decisions[-1].command.position, [0.3, 1.2, 0.7])
     rig.target = None
-    assert rig.tick().mode.mode is Mode.STOPPING
+    assert rig.until(Mode.STOPPING) <= 100
     rig.until(Mode.PAUSED)
     assert_good(rig)
 
