@@ -15,6 +15,7 @@ NODES = (
     "policy_executor",
     "safety_supervisor",
     "intervention_recorder",
+    "operator",
     "sim_arm",
 )
 
@@ -58,6 +59,7 @@ setup(
         "cartesian": ["pin>=3"],
         "collision": ["pin>=3.3", "coal>=3"],
         "remote": ["websockets>=11", "msgpack>=1"],
+        "spacemouse": ["pyspacemouse>=2"],
         # model-signing imports OpenSSL and does not declare it.
         "signing": ["model-signing>=1.1", "pyOpenSSL"],
         "test": [

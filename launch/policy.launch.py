@@ -19,6 +19,7 @@ ARGUMENTS = {
     "trust": ("checksums", "what must vouch for the bundle: off, checksums or signature"),
     "trust_key": ("", "public key of who signs bundles, for trust:=signature"),
     "remote_hosts": ("", "hosts that may serve a policy, separated by commas"),
+    "operator": ("", "device with which a person takes over: leader, spacemouse, gamepad, topics"),
     "log_level": ("info", "log level of every node"),
 }
 

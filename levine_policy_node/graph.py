@@ -46,6 +46,7 @@ class GraphOptions:
         trust: What must vouch for the bundle: off, checksums or signature.
         trust_key: Public key of who signs bundles, for signature.
         remote_hosts: Hosts that may serve a policy beside this computer.
+        operator: Device with which a person takes over; "" for none.
         overrides: Extra parameters per node name.
     """
 
@@ -63,6 +64,7 @@ class GraphOptions:
     trust: str = "checksums"
     trust_key: Path | None = None
     remote_hosts: tuple[str, ...] = ()
+    operator: str = ""
     overrides: Mapping[str, Mapping[str, ParameterValue]] = field(default_factory=dict)
 
 
@@ -155,7 +157,20 @@ def build_graph(options: GraphOptions) -> tuple[Process, ...]:
             "seed": options.seed,
         }
         processes.append(_process("intervention_recorder", recorder, options, essential=False))
-    return _of_this_host(processes, options)
+    return _of_this_host([*processes, *_operator(robot, options)], options)
+
+
+def _operator(robot: Robot, options: GraphOptions) -> list[Process]:
+    """The process of the operator's device, if there is one; the graph goes on without it."""
+    if options.operator == "keyboard":
+        raise ConfigError(
+            "operator",
+            "",
+            "the keyboard needs a terminal of its own",
+            "Start it there: ros2 run levine_policy_node operator --ros-args -p device:=keyboard",
+        )
+    parameters = {"robot": str(robot.path), "device": options.operator}
+    return [_process("operator", parameters, options, essential=False)] if options.operator else []
 
 
 def _of_this_host(processes: list[Process], options: GraphOptions) -> tuple[Process, ...]:

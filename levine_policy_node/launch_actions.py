@@ -43,6 +43,7 @@ def graph_actions(context: LaunchContext, *, simulate: bool) -> list[Node | Regi
         trust=given("trust", "checksums"),
         trust_key=Path(given("trust_key")) if given("trust_key") else None,
         remote_hosts=RemoteAccess.listed(given("remote_hosts")).hosts,
+        operator=given("operator"),
     )
     actions: list[Node | RegisterEventHandler] = []
     for process in build_graph(options):

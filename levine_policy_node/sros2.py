@@ -16,7 +16,7 @@ from levine_policy_node.robot import Robot
 
 POLICY_VERSION = "0.2.0"
 OPERATOR = "operator"
-"""Enclave of the programs that a person starts: `levine demo`, `eval`, `calibrate`, `swap`."""
+"""Enclave of what acts for a person: the node `operator`, `levine demo`, `eval`, ..."""
 
 ENCLAVES: Mapping[str, tuple[str, ...]] = {
     "safety_supervisor": ("safety_supervisor",),
@@ -25,7 +25,7 @@ ENCLAVES: Mapping[str, tuple[str, ...]] = {
     "policy_executor": ("policy_executor",),
     "intervention_recorder": ("intervention_recorder",),
     "sim_arm": ("sim_arm",),
-    OPERATOR: ("calibrate", "rollout", "swap"),
+    OPERATOR: ("calibrate", "operator", "rollout", "swap"),
 }
 """The nodes of each process."""
 
@@ -146,7 +146,7 @@ def _operator(robot: Robot) -> Access:
         publish=("operator/target", "estop", "task", "goal"),
         subscribe=(
             "joint_states", "supervisor/*", "policy/*", "sim/episode", "robot_description",
-            "camera/view/image", *_frames(robot),
+            "camera/view/image", "operator/*", "leader/*", *_frames(robot),
         ),
         request=("supervisor/*", "recorder/*", "sim/*", "*/set_parameters"),
     )  # fmt: skip

@@ -32,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PROCESS",
         help="start these here; the others run on another host",
     )
+    parser.add_argument(
+        "--operator",
+        default="",
+        metavar="DEVICE",
+        help="with which a person takes over: leader, spacemouse, gamepad, topics, ...",
+    )
     add_trust_arguments(parser)
     add_remote_arguments(parser)
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
@@ -54,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
         trust=options.trust,
         trust_key=options.trust_key,
         remote_hosts=tuple(options.remote_host),
+        operator=options.operator,
     )
     graph = build_graph(choice)
     commands = {p.executable: [p.executable, *p.ros_arguments(choice)] for p in graph}

@@ -104,6 +104,7 @@ class NodeProcess:
         namespace: str = "",
         ros_args: Sequence[str] = (),
         environment: dict[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
     ) -> None:
         self.name = name
         if name == "safety_supervisor":
@@ -120,7 +121,7 @@ class NodeProcess:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed in end()
         self.popen = subprocess.Popen(
             [sys.executable, "-m", f"levine_policy_node.nodes.{name}", *arguments, *ros_args],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

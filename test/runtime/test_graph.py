@@ -27,6 +27,7 @@ def test_the_demo_is_four_processes():
 def test_choices():
     assert "sim_arm" not in executables(simulate=False)
     assert "intervention_recorder" not in executables(recorder=False)
+    assert executables(operator="gamepad")[-1] == "operator"
     assert executables(split_runtime=True)[2:4] == ["camera_ingest", "policy_executor"]
 
 
@@ -84,6 +85,7 @@ def test_every_parameter_file_exists():
         ({"policy": "nothing"}, "nothing"),
         ({"log_level": "loud"}, "loud"),
         ({"only": ("policy_executor",)}, "policy_executor"),
+        ({"operator": "keyboard"}, "terminal of its own"),
         ({"policy": ""}, "policy: is not given"),
         ({"policy": "", "only": ("policy_runtime",)}, "policy: is not given"),
     ],

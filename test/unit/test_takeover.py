@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_a_relative_device_moves_the_arm_by_its_changes_only(rest, path):
     lead = taken_by(said(path[0] + away, source), rest, SteadyNs(0), LIMITS, FADING)
     np.testing.assert_allclose(lead.goal, rest, atol=1e-9)
     expected = rest
-    for k, (before, here) in enumerate(zip(path, path[1:], strict=False), start=1):
+    for k, (before, here) in enumerate(itertools.pairwise(path), start=1):
         lead = led_on(lead, said(here + away, source), SteadyNs(k * MS), LIMITS, FADING)
         # At an end of the range it stands, and the way back begins at once.
         expected = np.clip(expected + here - before, LIMITS.lower, LIMITS.upper)
