@@ -26,6 +26,7 @@ check: setup ## Lint, types and layers only
 	@$(VENV)/pyright
 
 bench: setup ## Every benchmark; writes docs/benchmarks.md and docs/recording.md (40 minutes)
+bench: setup ## Every benchmark; writes docs/benchmarks.md (40 minutes)
 	@$(VENV)/levine bench chunks --docs docs/benchmarks.md
 	@$(VENV)/levine bench delay --docs docs/benchmarks.md
 	@$(VENV)/levine bench latency --docs docs/benchmarks.md
@@ -33,6 +34,7 @@ bench: setup ## Every benchmark; writes docs/benchmarks.md and docs/recording.md
 	@$(VENV)/levine bench families --docs docs/benchmarks.md
 	@$(VENV)/levine bench overhead --docs docs/benchmarks.md
 	@$(VENV)/levine bench recorder --docs docs/recording.md
+	@$(VENV)/levine bench takeover --real 50 --docs docs/operator.md
 
 soak: setup ## Half an hour on saturated processors: false stops and leaks
 	@$(VENV)/levine bench soak $(SOAK_ARGS)

@@ -13,6 +13,7 @@ BENCHES = {
     "latency": "what the runtime adds to an inference, from the newest frame to the wire",
     "delay": "success of the demo policy with a slow inference, for each merge rule",
     "overhead": "what an inference takes beside the runs of ONNX Runtime in it",
+    "takeover": "people take over and hand back: when is the policy cut, does anything step?",
     "unsafe": "random commands and acts: is anything unsafe ever sent?",
     "swap": "policies swapped at random moments, and bad bundles refused meanwhile",
     "families": "every family's export: parity with its own code, success on the arm",

@@ -24,7 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from levine_policy_node.core.limits import JointLimits
-from levine_policy_node.core.units import NS_PER_S, FloatArray, SteadyNs
+from levine_policy_node.core.units import NS_PER_S, FloatArray, SteadyNs, nanoseconds
+
+_EPOCH_NS = nanoseconds(0.25)
 
 RELATIVE = "#relative"
 """How the source tag of a device ends whose positions mean changes only."""
@@ -102,6 +104,9 @@ class Lead:
 class Handback:
     """A handback whose first chunk has not come yet.
 
+    Our executor begins a new epoch, which the tag tells. What of the old one was on its way may
+    begin a little after the handback; a policy that has no epochs is waited for that long.
+
     Attributes:
         source: Tag of the chunks from before; their epoch is over.
         since_ns: When it was.
@@ -112,7 +117,7 @@ class Handback:
 
     def kills(self, source: str, start_ns: int) -> bool:
         """Whether a chunk, by its tag and start, was planned before the handback."""
-        return source == self.source and start_ns < self.since_ns
+        return source == self.source and start_ns < self.since_ns + _EPOCH_NS
 
 
 def taken_by(

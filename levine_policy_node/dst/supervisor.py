@@ -7,6 +7,7 @@ the decisions are the same code.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,7 @@ class SupervisorProcess(Process):
     Attributes:
         state: Of the last tick.
         publishers: Publishers on the controller's topic, as the graph tells after a while.
+        watch: Called after each tick with what was decided.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class SupervisorProcess(Process):
         self.options = options
         self.publishers = 1
         self.state = SupervisorState()
+        self.watch: Callable[[Decision], object] = lambda _: None
         self._bus, self._clock = bus, clock
         self._said: Mode | None = None
         self._chunk: Timeline[StampNs] | None = None
@@ -82,6 +85,7 @@ class SupervisorProcess(Process):
         self._say(decision)
         if decision.unprepared and self._chunk is not None:
             self._inbox.hand_in(self._read(self._chunk))
+        self.watch(decision)
         self._ticks += 1
         if self._ticks % round(_BEAT_S / self.options.tick_s) == 0:
             self._bus.publish(self, "supervisor/heartbeat", self._ticks)

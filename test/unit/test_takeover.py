@@ -104,10 +104,12 @@ def test_what_is_not_aligned_is_named_with_figures():
 
 
 def test_chunks_of_the_old_epoch_are_dead_until_one_begins_after_the_handback():
-    handed = Handback("policy:a@0#3", SteadyNs(100))
-    assert handed.kills("policy:a@0#3", 99)
-    assert not handed.kills("policy:a@0#4", 50)
-    assert not handed.kills("policy:a@0#3", 100)
+    handed = Handback("policy:a@0#3", SteadyNs(100 * MS))
+    assert handed.kills("policy:a@0#3", 99 * MS)
+    # What was on its way begins a little later.
+    assert handed.kills("policy:a@0#3", 300 * MS)
+    assert not handed.kills("policy:a@0#4", 50 * MS)
+    assert not handed.kills("policy:a@0#3", 350 * MS)
 
 
 # Ticks of the supervisor.

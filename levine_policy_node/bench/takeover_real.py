@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Takeovers over real processes and DDS: the demo's graph and the node `operator`.
+
+Judged from what is said and sent: the supervisor's commands with their source tags, the windows on
+the controller's topic, and the simulated arm's own monitor.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from sensor_msgs.msg import JointState
+from std_srvs.srv import SetBool
+from trajectory_msgs.msg import JointTrajectory
+
+from levine_policy_node.bench.machine_probe import MachineProbe
+from levine_policy_node.bench.sil_world import SilWorld
+from levine_policy_node.bench.takeover import TakeoverFigures
+from levine_policy_node.bench.takeover_hand import DEVICE_OF, Hand, Kind
+from levine_policy_node.bench.unsafe_oracle import Bounds, Motion, judge_seam, judge_windows
+from levine_policy_node.graph import GraphOptions
+from levine_policy_node.ros import qos
+from levine_policy_node.ros.clocks import stamp_from_msg
+from levine_policy_node.ros.messages import timeline_from_bytes
+from levine_policy_node.ros.rollout import RolloutError
+from levine_policy_node.sros2 import command_topic
+
+_LEAD_NS, _TICK_NS = 50_000_000, 10_000_000
+_HELD_UP_S = 0.01
+# A window that comes later than this after another does not take over from it.
+_SILENCE_NS = 80_000_000
+# A window reaches back 50 ms from its tick, moved by up to a millisecond away from knots.
+_PAST_NS, _CUT_NS = 52_000_000, 2_000_000
+_AWAY_RAD = 0.3
+_HANDS_BACK = 0.7
+
+
+def run_real_takeovers(
+    trials: int, seed: int, on_news: Callable[[str], object] = lambda _: None
+) -> TakeoverFigures:
+    """Make takeovers: the first half with a leader arm, the rest with twists and poses.
+
+    A trial in which the machine itself was held up for a tick is made again, at most as often as
+    there are trials.
+
+    Raises:
+        RolloutError: If the graph does not do what a trial needs.
+    """
+    figures = TakeoverFigures()
+    halves: list[tuple[tuple[Kind, ...], int]] = [
+        (("leader",), (trials + 1) // 2),
+        (("twist", "pose"), trials // 2),
+    ]
+    for kinds, count in halves:
+        if count == 0:
+            continue
+        with tempfile.TemporaryDirectory(prefix="levine_takeover_") as folder:
+            options = GraphOptions(
+                robot="sim_so101",
+                policy="so101_pick_place",
+                recorder=False,
+                simulate=True,
+                log_level="warn",
+                operator=DEVICE_OF[kinds[0]],
+            )
+            with MachineProbe() as probe, SilWorld(options, Path(folder)) as world:
+                rng = np.random.default_rng([seed, count])
+                bench = _Bench(world, probe, figures, rng, options.operator)
+                try:
+                    bench.run(kinds, count, random.Random(seed), on_news)
+                finally:
+                    bench.hand.close()
+    return figures
+
+
+class _Bench:
+    """One graph, its ears and its person."""
+
+    def __init__(
+        self,
+        world: SilWorld,
+        probe: MachineProbe,
+        figures: TakeoverFigures,
+        rng: np.random.Generator,
+        device: str,
+    ) -> None:
+        self._world, self._probe, self._figures, self._rng = world, probe, figures, rng
+        self._windows: list[tuple[int | None, bytes]] = []
+        self._commands: list[tuple[int, str]] = []
+        self._taken_ns = 0
+        self._again = 0
+        node: Any = world.rollout.node
+        topic = command_topic(world.robot)
+        node.create_subscription(JointTrajectory, topic, self._on_window, qos.TICKS, raw=True)
+        node.create_subscription(JointState, "supervisor/command", self._on_command, qos.TICKS)
+        node.create_subscription(DiagnosticArray, "supervisor/events", self._on_event, qos.EVENTS)
+        self._takeover = node.create_client(SetBool, "supervisor/takeover")
+        self.hand = Hand(node, device, world.robot.joint_names)
+
+    def run(
+        self,
+        kinds: tuple[Kind, ...],
+        count: int,
+        rng: random.Random,
+        on_news: Callable[[str], object],
+    ) -> None:
+        """Make `count` takeovers, and judge what was sent meanwhile."""
+        world, figures = self._world, self._figures
+        world.spin_until(self.hand.ready, 30.0, "the operator's process")
+        violations = self._violations()
+        for number in range(count):
+            figures.trials += 1
+            while True:
+                began_s = time.monotonic()
+                problem = self._trial(kinds[number % len(kinds)], rng)
+                held_up = self._probe.late_s(began_s) > _HELD_UP_S
+                if not (problem and held_up and self._again < count):
+                    break
+                self._again += 1
+            if problem:
+                figures.failed.append(problem)
+            if number % 5 == 4:
+                on_news(f"{figures.trials} takeovers over real processes, again {self._again}")
+        figures.setpoints += [
+            f"the arm's own monitor: {v}" for v in self._new_violations(violations)
+        ]
+        self._judge()
+
+    def _trial(self, kind: Kind, rng: random.Random) -> str:
+        world, hand = self._world, self.hand
+        try:
+            world.engage(rng)
+            before = next((tag for _, tag in reversed(self._commands) if _is_policy(tag)), "")
+            self._taken_ns = 0
+            self._commands.clear()
+            away = _AWAY_RAD * self._rng.uniform(-1.0, 1.0, len(world.robot.joint_names))
+            hand.press(kind, world.joints[-1][1] + away, self._rng)
+            world.spin_until(lambda: self._active_ns() is not None, 3.0, f"a takeover by {kind}")
+            world.rollout.spin_for(rng.uniform(0.3, 0.9))
+            if world.rollout.mode != "HUMAN":
+                return f"{kind} lost the arm: {world.rollout.cause}"
+            figures = self._measured()
+            problem = self._back(rng, before)
+            if not problem:
+                self._keep(kind, *figures)
+            return problem
+        except RolloutError as error:
+            return f"{kind}: {error}"
+        finally:
+            hand.held = False
+            world.rollout.spin_until(lambda: world.rollout.mode != "HUMAN", 2.0)
+
+    def _measured(self) -> tuple[int, float]:
+        """After how many ticks the policy was cut, and after how many ms the person commanded."""
+        active_ns = self._active_ns() or 0
+        last_ns = max((t for t, tag in self._commands if _is_policy(tag)), default=0)
+        late_ns = max(0, last_ns - self._taken_ns - _LEAD_NS)
+        cut, active_ms = -(-late_ns // _TICK_NS), (active_ns - self.hand.pressed_ns) / 1e6
+        return int(cut), active_ms
+
+    def _keep(self, kind: Kind, cut: int, active_ms: float) -> None:
+        self._figures.made[kind] += 1
+        self._figures.cut_ticks.append(cut)
+        self._figures.active_ms.append(active_ms)
+
+    def _back(self, rng: random.Random, before: str) -> str:
+        world, figures = self._world, self._figures
+        if rng.random() >= _HANDS_BACK:
+            self.hand.held = False
+            world.spin_until(lambda: world.rollout.mode == "PAUSED", 5.0, "a pause")
+            return ""
+        self._commands.clear()
+        future = self._takeover.call_async(SetBool.Request(data=False))
+        world.spin_until(future.done, 5.0, "the reply to a handback")
+        reply = future.result()
+        if reply is None or not reply.success:
+            return f"handback refused: {'' if reply is None else reply.message}"
+        again = lambda: any(_is_policy(tag) for _, tag in self._commands)  # noqa: E731
+        world.spin_until(again, 5.0, "the policy after a handback")
+        figures.handbacks += 1
+        figures.stale += any(tag == before for _, tag in self._commands)
+        return ""
+
+    # What is heard.
+
+    def _active_ns(self) -> int | None:
+        """When the first command of the person's was, if there has been one."""
+        taken_ns = self._taken_ns
+        if not taken_ns:
+            return None
+        theirs = (t for t, tag in self._commands if tag.startswith("operator:") and t >= taken_ns)
+        return next(theirs, None)
+
+    def _on_window(self, data: bytes, info: Mapping[str, int]) -> None:
+        self._windows.append((info.get("publication_sequence_number"), data))
+
+    def _on_command(self, message: JointState) -> None:
+        tag = str(message.header.frame_id)
+        self._commands.append((int(stamp_from_msg(message.header.stamp)), tag))
+
+    def _on_event(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == "MODE" and "-> HUMAN" in status.message:
+                self._taken_ns = int(stamp_from_msg(message.header.stamp))
+
+    def _violations(self) -> int:
+        return int(self._world.rollout.report()["total_violations"])
+
+    def _new_violations(self, before: int) -> list[str]:
+        report = self._world.rollout.report()
+        new = int(report["total_violations"]) - before
+        return [str(v) for v in report["first_violations"][:new]] + ["more"] * max(0, new - 10)
+
+    def _judge(self) -> None:
+        """Every window, and every change from one to the next."""
+        limits = self._world.robot.limits()
+        bounds = Bounds(
+            limits.lower, limits.upper, limits.velocity, limits.acceleration, limits.jerk
+        )
+        verdict = self._figures.verdict
+        motions = [(number, self._motion(data)) for number, data in self._windows]
+        judge_windows([motion for _, motion in motions], bounds, verdict, "real processes")
+        for (before, old), (number, new) in itertools.pairwise(motions):
+            # A window that this process missed lies between two that need not agree.
+            if number is None or before is None or number != before + 1:
+                continue
+            if new.start_ns - old.start_ns < _SILENCE_NS:
+                now_ns = new.start_ns + _PAST_NS
+                times = [now_ns, now_ns + _LEAD_NS // 2, now_ns + _LEAD_NS - 2 * _CUT_NS]
+                judge_seam(old, new, times, verdict, "real processes")
+
+    def _motion(self, data: bytes) -> Motion:
+        window = timeline_from_bytes(data, self._world.robot.joint_names)
+        knots_ns = np.rint(window.times_s * 1e9).astype(np.int64)
+        return Motion(
+            int(window.start_ns),
+            knots_ns,
+            window.positions,
+            window.velocities,
+            window.accelerations,
+        )
+
+
+def _is_policy(tag: str) -> bool:
+    return tag.startswith("policy:")
