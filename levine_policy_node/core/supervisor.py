@@ -216,16 +216,15 @@ class _Tick:
     def follow_operator(self) -> None:
         """In HUMAN, go where the device leads; the home motion is left to finish."""
         options, target, lead = self.options, self.inputs.target, self.state.lead
-        if self.state.mode.mode is not Mode.HUMAN or target is None or lead is None:
+        if target is None or lead is None:
             return
         lead = led_on(lead, target, self.now_ns, options.limits, options.takeover)
         self.state = replace(self.state, lead=lead)
         before = self.state.target
-        same = before is not None and bool(np.max(np.abs(lead.goal - before)) <= _UNMOVED)
+        same = before is not None and np.allclose(lead.goal, before, rtol=0.0, atol=_UNMOVED)
         if not same and window_due(self.state, self.now_ns, options):
             moved = gone_to(self.state, lead.goal, lead.source, self.now_ns, options)
-            if not isinstance(moved, Rejected):
-                self.state = moved
+            self.state = self.state if isinstance(moved, Rejected) else moved
 
     def settle(self) -> None:
         """Notice what has come to an end by itself, and what is in the operator's way."""

@@ -37,7 +37,7 @@ def said(position, source="operator:leader", now_ns=0) -> Target:
     return Target(np.asarray(position, dtype=float), source, SteadyNs(now_ns))
 
 
-@settings(max_examples=100)
+@settings(max_examples=25)
 @given(ANYWHERE, ANYWHERE, ANYWHERE)
 def test_an_absolute_device_begins_where_the_arm_stops_and_ends_where_it_is(rest, begin, end):
     lead = taken_by(said(begin), rest, SteadyNs(0), LIMITS, FADING)
