@@ -25,8 +25,7 @@ check: setup ## Lint, types and layers only
 	@$(VENV)/lint-imports
 	@$(VENV)/pyright
 
-bench: setup ## Every benchmark; writes docs/benchmarks.md and docs/recording.md (40 minutes)
-bench: setup ## Every benchmark; writes docs/benchmarks.md (40 minutes)
+bench: setup ## Every benchmark; writes its tables in docs/ (an hour)
 	@$(VENV)/levine bench chunks --docs docs/benchmarks.md
 	@$(VENV)/levine bench delay --docs docs/benchmarks.md
 	@$(VENV)/levine bench latency --docs docs/benchmarks.md

@@ -206,7 +206,7 @@ class _Life:
     def _kind(self) -> Kind:
         """Any device; a leader that must be near only where the supervisor insists on it."""
         left_out = {"leader", "gripper"} if self._insists else {"aligned leader"}
-        kinds = [kind for kind in KINDS if kind not in left_out]
+        kinds: list[Kind] = [kind for kind in KINDS if kind not in left_out]
         return kinds[int(self._rng.integers(len(kinds)))]
 
     def _from_here(self, rows: np.ndarray) -> np.ndarray:

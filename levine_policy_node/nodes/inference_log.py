@@ -24,7 +24,6 @@ from levine_policy_node.core.observation import Pixels
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.robot import Robot
 from levine_policy_node.ros.camera_topics import camera_topic
-from levine_policy_node.ros.scheduling import BACKGROUND, set_urgency
 from levine_policy_node.runtime.inference_worker import InferenceResult
 
 # Each holds its images. What does not fit is not told, and its number is missing.
@@ -80,7 +79,6 @@ class InferenceLog:
         self._thread.join()
 
     def _run(self) -> None:
-        set_urgency(BACKGROUND)
         while (told := self._waiting.get()) is not None:
             self._publisher.publish(String(data=inference_text(self._record(told))))
 
