@@ -3,7 +3,8 @@
 
 Options:
     topic: sensor_msgs/JointState of the leader.
-    dead_man: std_msgs/Bool, repeated while the person holds it (a pedal, a switch on the handle).
+    dead_man: std_msgs/Bool, repeated: whether the person holds it (a pedal, a switch).
+    silent_s: How long that may be silent.
     prefix: What the leader's joint names begin with and the robot's do not.
 """
 
@@ -16,7 +17,7 @@ from typing import cast
 from sensor_msgs.msg import JointState
 
 from levine_policy_node.core.units import SteadyNs
-from levine_policy_node.devices.dead_man_topic import DeadManTopic
+from levine_policy_node.devices.dead_man_topic import SILENT_S, DeadManTopic
 from levine_policy_node.devices.device import DeviceContext, JointPositions, Reading
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import steady_now
@@ -33,11 +34,16 @@ class Leader:
 
     def __init__(self, context: DeviceContext) -> None:
         settings = context.settings(
-            topic="leader/joint_states", dead_man="leader/dead_man", prefix=""
+            topic="leader/joint_states",
+            dead_man="leader/dead_man",
+            prefix="",
+            silent_s=SILENT_S,
         )
         self._names = {f"{settings['prefix']}{name}": name for name in context.joint_names}
         self._said: tuple[SteadyNs, JointPositions] | None = None
-        self._dead_man = DeadManTopic(context.node, str(settings["dead_man"]))
+        self._dead_man = DeadManTopic(
+            context.node, str(settings["dead_man"]), float(settings["silent_s"])
+        )
         context.node.create_subscription(
             JointState, str(settings["topic"]), self._on_state, qos.JOINT_STATE_IN
         )

@@ -4,8 +4,11 @@
 `operator/twist` is how fast (geometry_msgs/TwistStamped, axes of the hand's base, never faster
 than the node's speeds), `operator/pose` is where a tracked controller is
 (geometry_msgs/PoseStamped): the hand moves as it does, from wherever both are when the dead-man is
-pressed. `operator/dead_man` (std_msgs/Bool) is to be repeated while it is held. `operator/gripper`
+pressed. `operator/dead_man` (std_msgs/Bool) is to be repeated, held or not. `operator/gripper`
 (std_msgs/Float64) is how fast the gripper is to open, as a share of its fastest.
+
+Options:
+    silent_s: How long the dead-man may be silent.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from std_msgs.msg import Float64
 from levine_policy_node.core.cartesian import Poses
 from levine_policy_node.core.rotations import to_matrices
 from levine_policy_node.core.units import SteadyNs, nanoseconds
-from levine_policy_node.devices.dead_man_topic import DeadManTopic
+from levine_policy_node.devices.dead_man_topic import SILENT_S, DeadManTopic
 from levine_policy_node.devices.device import (
     DeviceContext,
     HandMotion,
@@ -42,9 +45,9 @@ class Topics:
     name = "topics"
 
     def __init__(self, context: DeviceContext) -> None:
-        context.settings()
+        silent_s = float(context.settings(silent_s=SILENT_S)["silent_s"])
         node, self._speeds = context.node, context.speeds
-        self._dead_man = DeadManTopic(node, "operator/dead_man")
+        self._dead_man = DeadManTopic(node, "operator/dead_man", silent_s)
         self._said: tuple[SteadyNs, HandRates | HandMotion] | None = None
         self._gripper: tuple[int, float] = (0, 0.0)
         node.create_subscription(TwistStamped, "operator/twist", self._on_twist, qos.COMMAND)

@@ -160,6 +160,7 @@ class Bench:
                 "robot": self.robot,
                 "joint_state_timeout_s": 0.4,
                 "reference_timeout_s": 0.4,
+                "target_timeout_s": 0.4,
                 "black_box_root": self.stops,
             },
         )

@@ -12,12 +12,13 @@ import pytest
 import yaml
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
-from std_msgs.msg import String
+from std_msgs.msg import Bool, String
 from std_srvs.srv import SetBool
 
 from levine_policy_node.core.dead_man import Act
 from levine_policy_node.core.units import SteadyNs
 from levine_policy_node.devices import gamepad
+from levine_policy_node.devices.dead_man_topic import DeadManTopic
 from levine_policy_node.devices.device import (
     DeviceContext,
     DeviceLostError,
@@ -207,3 +208,23 @@ def test_a_program_takes_over_through_the_same_node(ros):
         ros.spin_until(lambda: asked[-1] is False, what="the handback")
     finally:
         node.close()
+
+
+def test_a_dead_man_that_fell_silent_says_that_it_is_let_go_before_it_is_held_again(ros):
+    dead_man = DeadManTopic(ros.node, "held", silent_s=0.08)
+    publisher = ros.publisher(Bool, "held", qos.COMMAND)
+
+    def says(value: bool) -> SteadyNs:
+        heard = dead_man._heard_ns
+        publisher.publish(Bool(data=value))
+        ros.spin_until(lambda: dead_man._heard_ns > heard, what="the message")
+        return dead_man._heard_ns
+
+    assert not dead_man.held(says(True))
+    assert not dead_man.held(says(False))
+    now_ns = says(True)
+    assert dead_man.held(now_ns)
+    assert not dead_man.held(SteadyNs(now_ns + 81 * MS))
+    assert not dead_man.held(says(True))
+    says(False)
+    assert dead_man.held(says(True))

@@ -38,6 +38,9 @@ def bench(shared: Bench) -> Bench:
 
 def operator(bench: Bench, device: str, **options: object) -> NodeProcess:
     parameters = {"robot": "sim_so101", "device": device, "joint_speed": 0.5}
+    if device in {"leader", "topics"}:
+        # This process also plays the arm and the policy.
+        parameters["options"] = "[silent_s=0.4]"
     process = bench.ros.start("operator", params_file=PARAMETERS, parameters=parameters, **options)
     bench.spin_until(
         lambda: bench.ros.node.count_publishers("operator/target") >= 2, "the operator's process"
@@ -116,10 +119,14 @@ def test_twists_and_poses_move_the_hand(bench):
     twists = bench.ros.publisher(TwistStamped, "operator/twist", qos.COMMAND)
     poses = bench.ros.publisher(PoseStamped, "operator/pose", qos.COMMAND)
     gripper = bench.ros.publisher(Float64, "operator/gripper", qos.COMMAND)
-    held = Repeated(bench, lambda: dead_man.publish(Bool(data=True)))
+    pressed = [False]
+    held = Repeated(bench, lambda: dead_man.publish(Bool(data=pressed[0])))
     said = Repeated(bench, lambda: twists.publish(twist))
     grips = Repeated(bench, lambda: gripper.publish(Float64(data=1.0)))
     bench.insist("arm")
+    bench.ros.spin_for(0.2)
+    assert bench.mode == "ARMED"
+    pressed[0] = True
     bench.until("HUMAN")
     begin, opened = hand.pose(bench.script.position).positions, bench.script.position[5]
     twist.twist.linear.z = 0.05
@@ -132,12 +139,12 @@ def test_twists_and_poses_move_the_hand(bench):
     for part in (said, grips):
         part.end()
     bench.until("PAUSED")
-    held.end()
+    pressed[0] = False
     bench.ros.spin_for(0.2)
     # A tracked controller, wherever its own frame is: the hand moves as it does.
     pose.pose.position.x = 7.0
     tracked = Repeated(bench, lambda: poses.publish(pose))
-    held = Repeated(bench, lambda: dead_man.publish(Bool(data=True)))
+    pressed[0] = True
     bench.until("HUMAN")
     bench.ros.spin_for(0.1)
     begin = hand.pose(bench.script.position).positions
