@@ -51,7 +51,12 @@ from levine_policy_node.runtime.episode_files import (
     new_session_id,
 )
 from levine_policy_node.runtime.episode_recovery import recover_beside, unfinished_episodes
-from levine_policy_node.runtime.mcap_writer import RecordedMessage, RecordedTopic
+from levine_policy_node.runtime.mcap_writer import (
+    COMPRESSED_IMAGE,
+    IMAGE,
+    RecordedMessage,
+    RecordedTopic,
+)
 from levine_policy_node.runtime.recording import Recording
 from levine_policy_node.runtime.session_document import session_document
 

@@ -26,6 +26,7 @@ from levine_policy_node.core.units import StampNs
 from levine_policy_node.errors import RecordingError
 from levine_policy_node.robot import CameraStream
 from levine_policy_node.runtime.episode_reader import read_episode
+from levine_policy_node.runtime.mcap_recovery import repair_mcap
 
 NAMES = ("pan", "lift")
 TAG = "policy:pick@0123abcd#1"
@@ -156,14 +157,26 @@ def test_what_is_no_mcap_is_said(tmp_path, content):
         read_episode(tmp_path)
 
 
-def test_a_damaged_chunk_is_noticed(tmp_path):
-    path = written(tmp_path)
+def test_a_damaged_chunk_is_noticed_and_what_a_repair_leaves_is_read(tmp_path):
+    episode = WrittenEpisode(tmp_path)
+    for i in range(3):
+        for k in range(12):  # more than a chunk holds
+            stamp_ns = START_NS + (i * 12 + k) * 10_000_000
+            wide = np.tile(PIXELS + k, (8, 8, 1))
+            episode.put("camera/front/image", wire.image(stamp_ns, wide), stamp_ns)
+    path = episode.end()
     content = bytearray(path.read_bytes())
-    at = content.index(PIXELS.tobytes()[:64])
+    at = content.index(np.tile(PIXELS + 9, (8, 8, 1)).tobytes()[:64])
     content[at] ^= 1
     path.write_bytes(content)
     with pytest.raises(RecordingError, match=r"damaged.*crc"):
         read_episode(path)
+    assert repair_mcap(path).changed
+    stream, _ = read_episode(path).camera("front", FRONT)
+    assert 0 < len(stream) < 36
+    for i, stamp_ns in enumerate(stream.stamp_ns):
+        k = (int(stamp_ns) - START_NS) // 10_000_000 % 12
+        assert np.array_equal(stream.pixels(i), np.tile(PIXELS + k, (8, 8, 1)))
 
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
