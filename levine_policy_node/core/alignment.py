@@ -154,14 +154,6 @@ def reference_time(cameras: Mapping[str, History[Frame]], joints: History[JointS
     return min(streams) if streams else joints.samples[-1].stamp_ns
 
 
-def interpolate(
-    joints: History[JointSample], stamp_ns: StampNs, max_gap_s: float
-) -> JointSample | StreamFault:
-    """Joint state at one instant, linear between two samples; see `joint_samples`."""
-    samples = joint_samples(joints, stamp_ns, max_gap_s)
-    return samples if isinstance(samples, StreamFault) else joint_state_at(stamp_ns, samples)
-
-
 def joint_samples(
     joints: History[JointSample], stamp_ns: StampNs, max_gap_s: float
 ) -> tuple[JointSample, ...] | StreamFault:

@@ -13,7 +13,8 @@ from levine_policy_node.core.alignment import (
     Problem,
     StreamFault,
     align,
-    interpolate,
+    joint_samples,
+    joint_state_at,
     reference_time,
 )
 from levine_policy_node.core.history import SETTLING_SAMPLES, History
@@ -143,6 +144,11 @@ def test_a_still_scene_is_not_frozen():
 def test_two_equal_frames_are_not_frozen():
     repeating = frames(300, 200, 100, 5, repeats=[0, 0, 0, 1])
     assert isinstance(align(NOW, {"a": repeating}, STATES, LIMITS), Observation)
+
+
+def interpolate(states, stamp_ns, max_gap_s):
+    samples = joint_samples(states, stamp_ns, max_gap_s)
+    return samples if isinstance(samples, StreamFault) else joint_state_at(stamp_ns, samples)
 
 
 @given(st.integers(0, 400 * MS))
