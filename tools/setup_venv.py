@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "levine_setup"
 PYTHON = VENV / "bin" / "python"
-EXTRAS = "sim,demo,language,cartesian,collision,remote,test,lint"
+EXTRAS = "sim,demo,language,cartesian,collision,remote,export,test,lint"
 OLDEST, NEWEST = (3, 10), (3, 14)
 
 

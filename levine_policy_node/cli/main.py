@@ -35,7 +35,7 @@ COMMANDS = {
     "sros2": "write the security policy that lets only the supervisor command the arm",
     "calibrate": "measure the delays of a running robot and write them to its file",
     "replay": "run an episode's observations through a policy again and compare",
-    "record": "show what a recording tells: why the arm stopped, from what, and how",
+    "record": "show what a recording tells, repair it, or make a data set of episodes",
     "bench": "measure this package: seams between chunks beside other projects' rules",
 }
 

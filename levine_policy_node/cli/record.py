@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from levine_policy_node.cli import record_ls, record_recover, record_verify
+from levine_policy_node.cli import record_export, record_ls, record_recover, record_verify
 from levine_policy_node.cli.main import EXIT_OK, write_json
 from levine_policy_node.cli.record_episode import recording_in, show_episode
 from levine_policy_node.core.stop_record import StopRecord
@@ -20,7 +20,7 @@ from levine_policy_node.runtime.stop_file import OtherFile, read_stop
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what can be done with a recording."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for module in (record_ls, record_verify, record_recover):
+    for module in (record_ls, record_verify, record_recover, record_export):
         module.add_arguments(actions)
     show = actions.add_parser("show", help="tell of an episode, or explain a stop")
     show.add_argument(

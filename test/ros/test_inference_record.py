@@ -27,12 +27,17 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from levine_policy_node.cli.main import EXIT_OK, main
-from levine_policy_node.core.inference_record import read_inference
+from levine_policy_node.core.inference_record import (
+    InferenceRecord,
+    pixel_digest,
+    read_inference,
+)
 from levine_policy_node.resources import share_directory
-from levine_policy_node.robot import load_robot, robots_directory
+from levine_policy_node.robot import Robot, load_robot, robots_directory
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import ros_now, stamp_to_msg
-from levine_policy_node.runtime.episode_reader import read_episode
+from levine_policy_node.runtime.episode_reader import Episode, read_episode
+from levine_policy_node.runtime.export.recorded_episode import observations_at, recorded_cameras
 from levine_policy_node.runtime.recorded_observations import RecordedObservations, differences
 
 CONFIG = share_directory() / "config"
@@ -154,6 +159,28 @@ class Recorder:
         return bool(read_episode(self.episode(1)).raw_chunks)
 
 
+def exported_alike(episode: Episode, robot: Robot, told: list[InferenceRecord]) -> int:
+    """How many inferences an export sees as the policy did, to the pixel."""
+    cameras = recorded_cameras(episode, robot, tuple(robot.cameras))
+    heard = [camera.received_ns for camera in cameras.arrivals.values()]
+    now_ns = np.unique(np.concatenate([*heard, *(times + 5_000_000 for times in heard)]))
+    grid = observations_at(episode, robot, cameras, now_ns)
+    alike = 0
+    for one in told:
+        rows = np.flatnonzero(grid.stamp_ns == one.seen.stamp_ns)
+        shown = {
+            name: {
+                pixel_digest(cameras.streams[name].pixels(int(grid.frames[name][row])))
+                for row in rows
+            }
+            for name in cameras.streams
+        }
+        pixels = all(seen.digest in shown[name] for name, seen in one.seen.frames.items())
+        near = np.abs(grid.positions[rows] - one.seen.positions).max(axis=1, initial=0.0) < 1e-3
+        alike += pixels and bool(near.any())
+    return alike
+
+
 @pytest.mark.parametrize("make", [remembering, continuing])
 def test_observations_and_chunks_are_made_again_bit_for_bit(ros, tmp_path, make):
     path = robot_file(tmp_path)
@@ -181,6 +208,7 @@ def test_observations_and_chunks_are_made_again_bit_for_bit(ros, tmp_path, make)
         by_time = observations.at(one.seen.stamp_ns, robot.cameras, 0.2)
         if by_time.frames_ns == made.frames_ns and by_time.joints_ns == made.joints_ns:
             assert differences(dataclasses.replace(one, past=()), by_time) == ()
+    assert exported_alike(episode, robot, told) == len(told)
     if make is continuing:
         assert any(record.prefix is not None for record in told)
     out = tmp_path / "replay.json"
