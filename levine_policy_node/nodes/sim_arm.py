@@ -160,10 +160,10 @@ class SimArm(Node):
             self._joint_states.publish(self._joint_state(reading, now_ns))
             self._plant.step(now_ns, reading)
             self._reference.publish(now_ns)
-            episode = self._plant.episode
+            episode, scene = self._plant.episode, self._plant.scene_state()
         if now_ns >= self._episode_due_ns:
             self._episode_due_ns = now_ns + _EPISODE_PERIOD_NS
-            self._episodes.publish(String(data=episode.to_json()))
+            self._episodes.publish(String(data=episode.to_json(scene)))
 
     def _joint_state(self, reading: JointReading, now_ns: StampNs) -> JointState:
         message = JointState()

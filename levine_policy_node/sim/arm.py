@@ -110,6 +110,12 @@ class SimArm:
         self._setpoint = other.setpoint
         self._due_s = other._due_s
 
+    def show(self, state: SceneState) -> None:
+        """Put arm and objects where `state` has them, at rest, to look at the scene from here."""
+        self.data.qpos[:] = state.qpos
+        self.data.qvel[:] = 0.0
+        self._mujoco.mj_forward(self.model, self.data)
+
     def apply(self, setpoint: FloatArray) -> None:
         """Give the servos a new setpoint (J,) [rad]; it stands until the next one."""
         self._setpoint = np.array(setpoint, dtype=np.float64)

@@ -67,14 +67,15 @@ class Episode:
     success: bool = False
     failed: bool = False
 
-    def to_json(self) -> str:
-        """The text of `sim/episode`."""
+    def to_json(self, scene: SceneState) -> str:
+        """The text of `sim/episode`, with where everything in the scene really is."""
         return json.dumps(
             {
                 "seed": self.seed,
                 "time_s": round(self.time_s, 3),
                 "success": self.success,
                 "failed": self.failed,
+                "qpos": [round(value, 6) for value in scene.qpos.tolist()],
             }
         )
 

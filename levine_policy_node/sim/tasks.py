@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -150,7 +151,7 @@ class Episodes:
         task: Name of the task.
     """
 
-    seeds: range
+    seeds: Sequence[int]
     task: str = "pick_place"
 
 

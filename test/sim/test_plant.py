@@ -169,8 +169,10 @@ def test_only_one_controller_is_active():
 def test_the_episode_says_how_it_stands():
     made = plant(seed=3)
     run(made, 10)
-    state = json.loads(made.episode.to_json())
+    scene = made.scene_state()
+    state = json.loads(made.episode.to_json(scene))
     assert state == {
+        "qpos": pytest.approx(scene.qpos, abs=1e-6),
         "seed": 3,
         "time_s": pytest.approx(0.1),
         "success": False,
