@@ -5,7 +5,7 @@ DEMO_ARGS ?= --episodes 3
 SOAK_ARGS ?= --minutes 30
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench faults soak coverage format clean fuzz
+.PHONY: help setup demo test check bench dagger faults soak coverage format clean fuzz
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ bench: setup ## Every benchmark; writes its tables in docs/ (an hour)
 	@$(VENV)/levine bench overhead --docs docs/benchmarks.md
 	@$(VENV)/levine bench recorder --docs docs/recording.md
 	@$(VENV)/levine bench takeover --real 50 --docs docs/operator.md
+
+dagger: setup ## Run, intervene, record, retrain, swap, better; needs torch (examples/dagger_so101, 40 minutes)
+	@$(VENV)/python examples/dagger_so101/reproduce.py --out dagger_output
 
 soak: setup ## Half an hour on saturated processors: false stops and leaks
 	@$(VENV)/levine bench soak $(SOAK_ARGS)

@@ -77,7 +77,7 @@ class Recipe:
     max_committed: int = 0
 
 
-def collect(seeds: range, recipe: Recipe, workers: int) -> Samples:
+def collect(seeds: Sequence[int], recipe: Recipe, workers: int) -> Samples:
     """Run and label one episode per seed, in `workers` processes."""
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         return Samples.join(list(pool.map(partial(_episode, recipe=recipe), seeds, chunksize=4)))

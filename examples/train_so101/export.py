@@ -14,7 +14,7 @@ _DOCUMENT = """\
 # Made by examples/train_so101/reproduce.py.
 format: policy_package
 version: "1.1"
-name: so101_pick_place
+name: {name}
 robot: so101
 rate: 10
 graphs: {{step: policy.onnx}}
@@ -61,9 +61,9 @@ def export_graph(policy: ChunkPolicy, path: Path) -> None:
     )
 
 
-def write_bundle(policy: ChunkPolicy, folder: Path) -> None:
+def write_bundle(policy: ChunkPolicy, folder: Path, name: str = "so101_pick_place") -> None:
     """Write `policy.onnx` and `policy.yaml` with its hash into `folder`."""
     graph = folder / "policy.onnx"
     export_graph(policy, graph)
     digest = hashlib.sha256(graph.read_bytes()).hexdigest()
-    (folder / "policy.yaml").write_text(_DOCUMENT.format(sha256=digest))
+    (folder / "policy.yaml").write_text(_DOCUMENT.format(name=name, sha256=digest))

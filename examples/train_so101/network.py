@@ -16,6 +16,7 @@ CONTROL_POINTS = 10
 _CAMERAS = 2
 _WIDTH, _FEATURES = 24, 32
 _HIDDEN = 256
+FEATURES = 6 + _CAMERAS * 3 * _FEATURES
 _GRID = 24
 
 
@@ -94,7 +95,7 @@ class ChunkPolicy(nn.Module):
         self.register_buffer("basis", _float(spline_basis()))
         self.encoders = nn.ModuleList(Encoder() for _ in range(_CAMERAS))
         self.head = nn.Sequential(
-            nn.Linear(6 + _CAMERAS * 3 * _FEATURES, _HIDDEN),
+            nn.Linear(FEATURES, _HIDDEN),
             nn.ReLU(),
             nn.Linear(_HIDDEN, _HIDDEN),
             nn.ReLU(),
@@ -105,11 +106,19 @@ class ChunkPolicy(nn.Module):
 
     def forward(self, joints: Tensor, front: Tensor, wrist: Tensor) -> Tensor:
         """Map (B, 6) [rad] and two (B, 3, 96, 96) in [0, 1] to rows (B, 16, 6) [rad]."""
+        return self.plan(self.see(joints, front, wrist))
+
+    def see(self, joints: Tensor, front: Tensor, wrist: Tensor) -> Tensor:
+        """The features (B, `FEATURES`) that everything is planned from."""
         features = [(joints - self.joint_mean) / self.joint_std]
         features += [
             encoder(images) for encoder, images in zip(self.encoders, (front, wrist), strict=True)
         ]
-        controls = self.head(torch.cat(features, dim=1)).reshape(-1, CONTROL_POINTS, 6)
+        return torch.cat(features, dim=1)
+
+    def plan(self, features: Tensor) -> Tensor:
+        """Rows (B, 16, 6) [rad] relative to the joints."""
+        controls = self.head(features).reshape(-1, CONTROL_POINTS, 6)
         return self.basis @ (controls * self.control_std + self.control_mean)
 
 
