@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -59,14 +60,29 @@ class Plan:
     in_ros: int = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says besides.
+
+    Attributes:
+        workers: Processes that simulate.
+        base: Output folder of the run whose first policy is taken; None to train one.
+        dataset: Format that the recordings are exported in; "" for none.
+    """
+
+    workers: int = 2
+    base: Path | None = None
+    dataset: str = ""
+
+
 _SHORT = Plan(6, 6, 60, 3, 30, 4, 1)
 
 
 class Loop:
     """The stages, in order."""
 
-    def __init__(self, out: Path, plan: Plan, workers: int, base: Path | None) -> None:
-        self._out, self._plan, self._workers, self._base = out, plan, workers, base
+    def __init__(self, out: Path, plan: Plan, options: Options) -> None:
+        self._out, self._plan, self._options = out, plan, options
         self._halves = TableHalves()
         self._began = time.monotonic()
         self._rows: list[Row] = []
@@ -90,7 +106,10 @@ class Loop:
             policy = copied(base, scaling)
             train(policy, samples, scaling, Course(self._plan.extra_steps, mix))
             self._score(name, policy)
-        return self._conclude(episodes, self._swap_and_run())
+        in_ros = self._swap_and_run()
+        if self._options.dataset:
+            self._export(self._options.dataset)
+        return self._conclude(episodes, in_ros)
 
     @property
     def _recordings(self) -> Path:
@@ -98,8 +117,8 @@ class Loop:
 
     def _begin(self) -> tuple[Labelled, Scaling, ChunkPolicy]:
         """Demonstrations, and the policy that has seen nothing else."""
-        if self._base is not None:
-            return kept(self._base)
+        if self._options.base is not None:
+            return kept(self._options.base)
         demonstrations = self._demonstrate()
         scaling = scaling_of(demonstrations)
         base = untrained(scaling)
@@ -116,7 +135,7 @@ class Loop:
             (_DISTURBED, plan.disturbed, Recipe(disturbance_rad=0.03)),
         ):
             seeds = self._halves.seeds(first, number, known=True)
-            made = collect(seeds, recipe, self._workers)
+            made = collect(seeds, recipe, self._options.workers)
             self._say(f"{made.successes}/{made.episodes} demonstrated, {len(made.joints)} samples")
             parts.append(Labelled.demonstrated(made.frames, made.joints, made.rows))
         return Labelled.join(parts)
@@ -144,6 +163,15 @@ class Loop:
         self._say(f"through ROS 2: {before} before the swap, {after} after it")
         return {BEFORE: str(before), Mix.IWR.value: str(after)}
 
+    def _export(self, kind: str) -> None:
+        """Make a data set of the recordings that others train on."""
+        target = self._out / f"dataset_{kind}"
+        command = ["record", "export", str(self._recordings), "--format", kind]
+        subprocess.run(
+            [sys.executable, "-m", "levine_policy_node.cli.main", *command, "--out", str(target)],
+            check=True,
+        )
+
     def _score(self, name: str, policy: ChunkPolicy) -> None:
         write_bundle(policy, self._bundle(name), f"so101_{name}")
         number = self._plan.held_out
@@ -151,7 +179,7 @@ class Loop:
             score(
                 self._bundle(name),
                 self._halves.seeds(_HELD_OUT, number, known=half),
-                self._workers,
+                self._options.workers,
             )
             for half in (True, False)
         )
@@ -198,6 +226,12 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="threads that train")
     parser.add_argument("--short", action="store_true", help="a minute of it, to see that it runs")
     parser.add_argument("--base", type=Path, help="begin with the first policy of this run")
+    parser.add_argument(
+        "--dataset",
+        choices=("lerobot", "robomimic", "rlds"),
+        default="",
+        help="also make a data set of the recordings",
+    )
     arguments = parser.parse_args()
     # One thread per simulating process; they inherit this.
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -205,8 +239,8 @@ def main() -> int:
     out: Path = arguments.out
     if out.exists() and any(out.iterdir()):
         parser.error(f"--out {out}: is not empty; its recordings would be learned from, too")
-    plan = _SHORT if arguments.short else Plan()
-    results = Loop(out, plan, arguments.workers, arguments.base).run()
+    options = Options(arguments.workers, arguments.base, arguments.dataset)
+    results = Loop(out, _SHORT if arguments.short else Plan(), options).run()
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     shown = results["verdicts"]
     return 0 if arguments.short or (isinstance(shown, dict) and all(shown.values())) else 1
