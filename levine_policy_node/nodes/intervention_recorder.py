@@ -52,8 +52,6 @@ from levine_policy_node.runtime.episode_files import (
 )
 from levine_policy_node.runtime.episode_recovery import recover_beside, unfinished_episodes
 from levine_policy_node.runtime.mcap_writer import (
-    COMPRESSED_IMAGE,
-    IMAGE,
     RecordedMessage,
     RecordedTopic,
 )
