@@ -81,6 +81,7 @@ class InferenceLog:
     def _run(self) -> None:
         while (told := self._waiting.get()) is not None:
             self._publisher.publish(String(data=inference_text(self._record(told))))
+            del told  # It may hold the last reference to a policy.
 
     def _record(self, told: _Told) -> InferenceRecord:
         result, request = told.result, told.result.request
