@@ -71,9 +71,16 @@ def supervised_episodes(
 
 def autonomous_episodes(rollout: SupervisedRollout, seeds: Sequence[int]) -> Score:
     """One episode per seed without anybody's help."""
-    horizon_s = PickPlaceTask.horizon_s
-    won = [rollout.run_episode(seed, horizon_s).success for seed in seeds]
-    return Score(sum(won), len(won))
+    return Score(sum(_wins(rollout, seed) for seed in seeds), len(seeds))
+
+
+def _wins(rollout: SupervisedRollout, seed: int) -> bool:
+    try:
+        return rollout.run_episode(seed, PickPlaceTask.horizon_s).success
+    except RolloutError:
+        # An arm that a watchdog stopped, and that may not go on from where it hangs, has failed.
+        rollout.finish(success=False)
+        return False
 
 
 def swap(rollout: SupervisedRollout, bundle: Path) -> None:

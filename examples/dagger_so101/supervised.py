@@ -71,7 +71,7 @@ class SupervisedRollout(Rollout):
         """One episode: the policy drives, the person helps, until it is done or hopeless.
 
         Raises:
-            RolloutError: If a step is refused; the message says why.
+            RolloutError: If it cannot begin or end; the message says why.
         """
         self.reset_scene(seed)
         self._person.begin_episode()
@@ -88,7 +88,12 @@ class SupervisedRollout(Rollout):
             if stops > _MAX_STOPS:
                 break
             self._person.lose(self._scene())
-            self.start_policy()
+            try:
+                self.start_policy()
+            except RolloutError:
+                # Jaws that closed on nothing may hang just outside of their range, and an arm
+                # that was disarmed there is not armed again: the episode is over.
+                break
         success = bool(self.episode["success"])
         if self.mode == "HUMAN":
             self.call("supervisor/pause")
