@@ -17,7 +17,7 @@ _RELATIVE_TOLERANCE = 1e-9
 # How far beyond the end of its range a joint that rests there may be measured: encoders are
 # noisy, and a gripper that is open stands at its stop. Of the range, and at most [rad or m].
 _AT_STOP_SHARE = 0.005
-_AT_STOP = 2e-3
+_AT_STOP = 5e-3
 # One rounding of a position of a few radians; derivatives of a quintic over a span h enlarge it
 # by 5/h, 20/h^2 and 60/h^3, and two ends are rounded.
 _ROUNDING = 1e-15

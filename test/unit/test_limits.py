@@ -144,7 +144,7 @@ def test_a_limit_may_be_reached_exactly():
     at_its_stop = LIMITS.resting(np.array([1.0 + 5e-4, 0.0]))
     assert LIMITS.outside(at_its_stop) == ""
     assert np.array_equal(at_its_stop, [1.0, 0.0])
-    beyond = np.array([1.003, np.nan])
+    beyond = np.array([1.006, np.nan])
     assert np.array_equal(LIMITS.resting(beyond), beyond, equal_nan=True)
     assert "a is at 1.1000" in LIMITS.outside(np.array([1.1, 0.0]))
     assert LIMITS.outside(np.array([np.nan, 0.0])) != ""
