@@ -171,7 +171,8 @@ def exported(
     now_ns = instants(begin_ns, int(commands.stamp_ns[-1]), rules.fps)
     grid = observations_at(episode, robot, cameras, now_ns)
     if len(grid.now_ns) == 0:
-        return "; ".join(f"{why} ({count} times)" for why, count in grid.unseen.items())
+        reasons = "; ".join(f"{why} ({count} times)" for why, count in grid.unseen.items())
+        return reasons or "the last command came before the first picture of every camera"
     acts = acts_of(episode, robot, grid, rules.fps)
     rows = usable(acts, everything=rules.everything)
     if not np.any(rows):
