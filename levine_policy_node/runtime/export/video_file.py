@@ -19,7 +19,7 @@ CODEC = "h264"
 KEYFRAME_EVERY = 2
 CRF = 18
 PRESET = "veryfast"
-# With more threads x264 does not write the same bytes each time; an export is the same everywhere.
+# What x264 writes depends on the number of its threads, which is that of processors by default.
 _THREADS = 1
 
 
