@@ -36,19 +36,12 @@ def main() -> int:
         for level in ("ros", "system")
         for path in sorted((ROOT / "test" / level).glob("test_*.py"))
     ]
-    # Software GL leaves denormals switched off in the process, so sim has its own.
-    groups = [*([path] for path in with_ros), ["test/launch"], ["test/sim"]]
+    groups = [*([path] for path in with_ros), ["test/launch"]]
     machine = Machine()
-    beside = ["nice", "-n", "19", *command(plain)]
-    with (
-        tempfile.TemporaryFile() as output,
-        subprocess.Popen(beside, cwd=ROOT, stdout=output, stderr=output) as others,
-    ):
+    # Software GL leaves denormals switched off in the process, so sim has its own.
+    with Beside([plain, ["test/sim"]]) as beside:
         failed = [group for group in groups if run(group, machine) not in {0, NO_TESTS}]
-        if others.wait() != 0:
-            failed.append(plain)
-        output.seek(0)
-        sys.stdout.write(output.read().decode(errors="replace"))
+    failed += beside.failed
     for group in failed:
         sys.stderr.write(f"failed: {' '.join(group)}\n")
     return 1 if failed else 0
@@ -71,6 +64,39 @@ def run(group: list[str], machine: Machine) -> int:
         again = "it is run again" if attempt + 1 < ATTEMPTS else "it failed every time"
         sys.stderr.write(f"{reason} in {' '.join(group)}: {again}\n")
     return code
+
+
+class Beside:
+    """Groups that run one after the other with what the rest leaves of the machine.
+
+    Attributes:
+        failed: Those that did; complete when the context is left.
+    """
+
+    def __init__(self, groups: list[list[str]]) -> None:
+        self.failed: list[list[str]] = []
+        self._groups = groups
+        self._thread = threading.Thread(target=self._run, name="beside")
+
+    def __enter__(self) -> Beside:
+        """Begin."""
+        self._output = tempfile.TemporaryFile()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Wait, and print what they printed."""
+        self._thread.join()
+        with self._output as output:
+            output.seek(0)
+            sys.stdout.write(output.read().decode(errors="replace"))
+
+    def _run(self) -> None:
+        for group in self._groups:
+            beside = ["nice", "-n", "19", *command(group)]
+            code = subprocess.call(beside, cwd=ROOT, stdout=self._output, stderr=self._output)
+            if code != 0:
+                self.failed.append(group)
 
 
 class Machine:

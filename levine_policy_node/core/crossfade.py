@@ -19,7 +19,9 @@ from levine_policy_node.core.units import NS_PER_S, FloatArray
 # Knots of the old motion closer than this share of the new one's are left out: the mixture is
 # smooth there.
 _CLOSE = 0.2
-_CLOSEST_S = 5e-4
+CLOSEST_S = 5e-4
+"""No two knots of an overlay are nearer to each other than this [s]."""
+
 _BRAKE_S = 0.4
 # Near the end of a joint's range there is less time, for a joint that moves at all [rad/s].
 _SHORTEST_BRAKE_S = 0.02
@@ -112,7 +114,7 @@ def overlay(
         old = coming_to_rest(old, limits)
     others = old.times_s - begin_s
     # What goes on as it was needs all its knots for that.
-    gap_s = _CLOSE * float(own[-1]) / last if np.isfinite(window_s) else _CLOSEST_S
+    gap_s = _CLOSE * float(own[-1]) / last if np.isfinite(window_s) else CLOSEST_S
     after = own.searchsorted(others)
     inside = (after > 0) & (after <= last)
     others, after = others[inside], after[inside]

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from levine_policy_node.core.action_chunk import ActionChunk
-from levine_policy_node.core.crossfade import Overlay, overlay
+from levine_policy_node.core.crossfade import CLOSEST_S, Overlay, overlay
 from levine_policy_node.core.curve import MAX_STRETCH, SHORTEST_S, curve_through, slowed
 from levine_policy_node.core.limits import JointLimits, joints_outside
 from levine_policy_node.core.smoothing import smoothed
@@ -148,10 +148,11 @@ def merge_chunk(
 def _until(previous: Timeline[StampNs], now_ns: StampNs, seam_ns: StampNs) -> Timeline[StampNs]:
     """What is played up to the seam, as it was: it begins on a knot or well away from any.
 
-    A knot that the cut would come close to would have to be dropped, and the motion with it.
+    A knot that the cut would come close to would have to be dropped, and the motion with it. Those
+    of an overlay may be closer to each other than a curve's and stay.
     """
     begin_ns = cut_before(previous, now_ns, _GAP_NS)
-    return without_short_segments(previous.window(begin_ns, seam_ns), SHORTEST_S)
+    return without_short_segments(previous.window(begin_ns, seam_ns), CLOSEST_S)
 
 
 def _smoothed(chunk: ActionChunk, discrete: np.ndarray, sigma_s: float) -> ActionChunk:

@@ -15,7 +15,7 @@ from levine_policy_node.core.timeline_cuts import knots_ns, without_short_segmen
 from levine_policy_node.core.units import NS_PER_S, StampNs, SteadyNs, nanoseconds, seconds
 
 _LATEST_START_S = 2.0
-_SHORTEST_SEGMENT_S = 1e-3
+_SHORTEST_SEGMENT_S = 5e-4
 _SHORTEST_USE_NS = nanoseconds(0.1)
 
 
