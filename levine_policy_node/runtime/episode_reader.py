@@ -29,6 +29,7 @@ from levine_policy_node.core.message_bytes import (
 from levine_policy_node.core.units import NS_PER_S, StampNs
 from levine_policy_node.errors import RecordingError
 from levine_policy_node.robot import CameraStream
+from levine_policy_node.runtime.episode_document import read_document
 from levine_policy_node.runtime.recorded_file import Chunks, RawMessage, RecordedFile, read_file
 from levine_policy_node.runtime.recorded_streams import (
     ImageStream,
@@ -216,23 +217,14 @@ def read_episode(path: Path) -> Episode:
     }
     start_ns, end_ns = found.span_ns or (0, 0)
     return Episode(
-        path, metadata, _document(path), StampNs(start_ns), StampNs(end_ns), images, found
+        path,
+        metadata,
+        read_document(path.with_name("episode.json")),
+        StampNs(start_ns),
+        StampNs(end_ns),
+        images,
+        found,
     )
-
-
-def _document(path: Path) -> dict[str, Any]:
-    beside = path.with_name("episode.json")
-    try:
-        found = json.loads(beside.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise RecordingError(f"{beside}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise RecordingError(f"{beside}: is not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise RecordingError(f"{beside}: is not a JSON object")
-    return cast("dict[str, Any]", found)
 
 
 def _value(text: str) -> Any:
