@@ -15,6 +15,7 @@ from typing import Any
 from trajectory_msgs.msg import JointTrajectory
 
 from levine_policy_node.bench.bad_link import Quality, TwoHosts, inside, why_not
+from levine_policy_node.bench.rollouts import require_alive
 from levine_policy_node.bench.sil_cases import (
     CannotRunHereError,
     SilCase,
@@ -27,7 +28,6 @@ from levine_policy_node.bench.sil_world import POLICY, SilWorld
 from levine_policy_node.graph import GraphOptions, build_graph
 from levine_policy_node.processes import ProcessGroup
 from levine_policy_node.ros import qos
-from levine_policy_node.ros.rollout import RolloutError
 
 LINK = Quality(delay_ms=2.0, jitter_ms=5.0, loss=0.01)
 ROBOT_HOST = ("sim_arm", "safety_supervisor")
@@ -91,9 +91,7 @@ class TwoHostsWorld(SilWorld):
             RolloutError: With its last words.
         """
         super().alive()
-        obituary = self._policy.obituary()
-        if obituary:
-            raise RolloutError(obituary)
+        require_alive(self._policy)
 
     def _on_chunk(self, data: bytes, info: Mapping[str, int]) -> None:
         del data

@@ -22,6 +22,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 from trajectory_msgs.msg import JointTrajectory
 
+from levine_policy_node.bench.rollouts import require_alive
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.graph import GraphOptions, build_graph
@@ -109,9 +110,7 @@ class SilWorld:
         Raises:
             RolloutError: With its last words.
         """
-        obituary = self._group.obituary()
-        if obituary:
-            raise RolloutError(obituary)
+        require_alive(self._group)
 
     # What a person would do.
 

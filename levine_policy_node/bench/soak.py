@@ -15,11 +15,13 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from levine_policy_node.bench.rollouts import require_alive
 from levine_policy_node.graph import GraphOptions, build_graph
 from levine_policy_node.parentage import as_parent
 from levine_policy_node.processes import ProcessGroup
@@ -167,11 +169,7 @@ def run_soak(
             watch = _Watch({p.executable: group.pid(p.executable) for p in graph})
             rollout = _WatchedRollout(watch)
 
-            def alive() -> None:
-                obituary = group.obituary()
-                if obituary:
-                    raise RolloutError(obituary)
-
+            alive = partial(require_alive, group)
             try:
                 rollout.wait_ready(alive)
                 burners = _burners()
