@@ -107,6 +107,26 @@ def to_steady(
     return without_short_segments(moved, _SHORTEST_SEGMENT_S)
 
 
+def to_ros(window: Timeline[SteadyNs], offset_ns: int, source: str) -> Timeline[StampNs]:
+    """Put a window on the ROS clock.
+
+    Args:
+        window: On the steady clock.
+        offset_ns: ROS clock minus steady clock [ns]; the same for all windows of one motion, or
+            they would not continue each other.
+        source: Source tag of the motion.
+    """
+    return Timeline(
+        window.joint_names,
+        StampNs(int(window.start_ns) + offset_ns),
+        window.times_s,
+        window.positions,
+        window.velocities,
+        window.accelerations,
+        source,
+    )
+
+
 def usable_part(
     reference: Timeline[SteadyNs], limits: JointLimits, from_ns: SteadyNs
 ) -> tuple[Timeline[SteadyNs], str] | Rejected:

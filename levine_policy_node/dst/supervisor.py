@@ -13,6 +13,7 @@ from typing import Any
 
 from levine_policy_node.core.acts import prepare_chunk
 from levine_policy_node.core.modes import Event, Mode, ModeState
+from levine_policy_node.core.reference import to_ros
 from levine_policy_node.core.supervision import Chunk, Decision, SupervisorOptions, SupervisorState
 from levine_policy_node.core.supervisor import step
 from levine_policy_node.core.timeline import Timeline
@@ -96,7 +97,7 @@ class SupervisorProcess(Process):
             self.trace.add(now_ns, "command", decision.mode.mode.value, decision.command.position)
         if self.options.sends_windows:
             if decision.window is not None:
-                window = _stamped(decision.window, decision.offset_ns, decision.source)
+                window = to_ros(decision.window, decision.offset_ns, decision.source)
                 self.trace.add(now_ns, "window", str(decision.mode), window)
                 self._bus.publish(self, "controller/command", window)
         elif decision.command is not None:
@@ -129,15 +130,3 @@ class SupervisorProcess(Process):
 
     def _look_at_graph(self) -> None:
         self._inbox.publishers = self.publishers
-
-
-def _stamped(window: Timeline[SteadyNs], offset_ns: int, source: str) -> Timeline[StampNs]:
-    return Timeline(
-        window.joint_names,
-        StampNs(int(window.start_ns) + offset_ns),
-        window.times_s,
-        window.positions,
-        window.velocities,
-        window.accelerations,
-        source,
-    )

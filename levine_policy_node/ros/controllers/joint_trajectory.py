@@ -17,9 +17,10 @@ from __future__ import annotations
 from rclpy.node import Node
 from trajectory_msgs.msg import JointTrajectory
 
+from levine_policy_node.core.reference import to_ros
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.trajectory_message import trajectory_bytes
-from levine_policy_node.core.units import StampNs, SteadyNs
+from levine_policy_node.core.units import SteadyNs
 from levine_policy_node.ros.controllers.command_topic import CommandTopic
 
 
@@ -37,17 +38,7 @@ class JointTrajectoryOutput(CommandTopic):
 
         Args:
             window: Ends at rest.
-            offset_ns: ROS clock minus steady clock; the same for all windows of one motion, or
-                they would not continue each other.
+            offset_ns: See `to_ros`, as the next one.
             source: Source tag of the motion.
         """
-        stamped = Timeline(
-            window.joint_names,
-            StampNs(int(window.start_ns) + offset_ns),
-            window.times_s,
-            window.positions,
-            window.velocities,
-            window.accelerations,
-            source,
-        )
-        self._publisher.publish(trajectory_bytes(stamped))
+        self._publisher.publish(trajectory_bytes(to_ros(window, offset_ns, source)))
