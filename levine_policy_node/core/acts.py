@@ -21,7 +21,6 @@ from levine_policy_node.core.reference import (
     Later,
     Prepared,
     Rejected,
-    follow,
     to_steady,
 )
 from levine_policy_node.core.safe_way import (
@@ -131,8 +130,7 @@ def prepare_chunk(
     reference = to_steady(chunk, state.offset_ns, now_ns)
     if isinstance(reference, Rejected):
         return chunk
-    lead_s = options.planning_s if planning_s is None else planning_s
-    lead_s += options.lead_s if options.sends_windows else 0.0
+    lead_s = options.kept_s + (options.planning_s if planning_s is None else planning_s)
     around = options.obstacles
     followed = follow_clear(state.plan, reference, now_ns, lead_s, options.limits, around)
     if isinstance(followed, Rejected) and not followed.on_its_way:
@@ -150,9 +148,8 @@ def follow_chunk(
     """
     if state.plan is None or state.reference is None:
         return NO_CHUNK
-    lead_s = options.lead_s if options.sends_windows else 0.0
     followed = follow_clear(
-        state.plan, state.reference, now_ns, lead_s, options.limits, options.obstacles
+        state.plan, state.reference, now_ns, options.kept_s, options.limits, options.obstacles
     )
     return followed if isinstance(followed, Rejected) else _following(state, followed)
 
@@ -176,14 +173,11 @@ def follow_prepared(
     """
     if state.plan is None or state.reference is None:
         return NO_CHUNK
-    lead_s = options.lead_s if options.sends_windows else 0.0
     if prepared is not None and _still_holds(prepared, state, now_ns, options):
         followed = prepared.followed
-    elif options.obstacles is None:
-        followed = follow(state.plan, state.reference, now_ns, lead_s, options.limits)
     else:
         followed = follow_if_clear(
-            state.plan, state.reference, now_ns, lead_s, options.limits, options.obstacles
+            state.plan, state.reference, now_ns, options.kept_s, options.limits, options.obstacles
         )
     return _following(state, followed) if isinstance(followed, Followed) else followed
 

@@ -21,7 +21,7 @@ _LATE_TICKS = 0.5
 
 def lead_time(now_ns: SteadyNs, options: SupervisorOptions) -> SteadyNs:
     """From when on a plan may differ from what the controller already has."""
-    return SteadyNs(int(now_ns) + (nanoseconds(options.lead_s) if options.sends_windows else 0))
+    return SteadyNs(int(now_ns) + nanoseconds(options.kept_s))
 
 
 def stopped(plan: Plan, now_ns: SteadyNs, options: SupervisorOptions) -> Plan:

@@ -94,14 +94,14 @@ def follow_if_clear(
     now_ns: SteadyNs,
     lead_s: float,
     limits: JointLimits,
-    around: Obstacles,
+    around: Obstacles | None,
 ) -> Followed | Rejected | Later:
     """Follow a chunk as `follow_clear` does, if it is clear as it is.
 
     Finding out what can be kept of one that is not takes several times as long.
     """
     followed = follow(plan, reference, now_ns, lead_s, limits)
-    if isinstance(followed, Rejected):
+    if isinstance(followed, Rejected) or around is None:
         return followed
     look = _look(followed.plan.timeline, followed.splice_ns, around)
     return followed if look.cut() is None else Later()
