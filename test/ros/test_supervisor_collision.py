@@ -53,6 +53,11 @@ def patiently(start: Callable[..., NodeProcess]) -> Callable[..., NodeProcess]:
     return started
 
 
+def table_in(bench: Bench, name: str) -> bool:
+    """Whether such an event was told of the table."""
+    return any("table would be" in text and "mm apart" in text for _, text in bench.said(name))
+
+
 def test_a_policy_that_dives_into_the_table_is_stopped_above_it():
     hand = HandKinematics(ROBOT)
     with ros_graph() as graph:
@@ -62,14 +67,16 @@ def test_a_policy_that_dives_into_the_table_is_stopped_above_it():
         try:
             bench.engage()
             script.chunk = lambda: dive(script)  # type: ignore[method-assign]
-            bench.spin_until(lambda: bool(bench.said("CHUNK_CUT")), "the cut")
-            bench.spin_until(lambda: bool(bench.said("BLOCKED")), "the stop")
+            bench.spin_until(lambda: table_in(bench, "CHUNK_CUT"), "the cut")
+            bench.spin_until(lambda: table_in(bench, "BLOCKED"), "the stop")
             bench.until("PAUSED")
             bench.spin_until(lambda: bench.speed() == 0.0, "a standing arm")
         finally:
             script.close()
         said = [text for _, text in [*bench.said("CHUNK_CUT"), *bench.said("BLOCKED")]]
-        assert all("table would be" in text and "mm apart" in text for text in said), said
+        # An arm that a late machine left behind its chunk would have to hurry after it.
+        known = ("table would be", "the hand would move at")
+        assert all(any(words in text for words in known) for text in said), said
         rows = np.concatenate([window.positions for window in script.windows])
         lowest = min(float(hand.pose(row).positions[2]) for row in rows)
         assert LOWEST < lowest < 0.15
