@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the runtime adds to an inference: from the newest frame to the chunk, and on to the wire.
 
-The graph runs as on a robot, with cameras of a given size. Meanwhile, on the same machine, a plain
-Python loop does the same work on the same bundle without ROS, threads or watchdogs: preprocess,
-infer, merge, make the message.
+The graph runs as on a robot, with cameras of a given size. At the same time, in a process of its
+own, a plain Python loop does the same work on the same bundle without ROS, threads or watchdogs:
+preprocess, infer, merge, make the message. So both have the same neighbours, whatever those do.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import tempfile
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ from levine_policy_node.graph import GraphOptions, build_graph
 from levine_policy_node.processes import ProcessGroup
 from levine_policy_node.robot import Robot, load_robot
 from levine_policy_node.ros.rollout import Rollout
+from levine_policy_node.ros.scheduling import PROMPT, set_urgency
 from levine_policy_node.runtime.bundle import load_bundle
 from levine_policy_node.runtime.merge_choice import MergeChoice, merge_options
 from levine_policy_node.runtime.onnx_policy import OnnxPolicy
@@ -78,24 +82,24 @@ def run_latency(pixels: int, episodes: int, *, robot: str, policy: str) -> Laten
             rollout = Rollout(recorder=False)
             try:
                 rollout.wait_ready(lambda: None)
-                for seed in range(episodes):
-                    rollout.run_episode(seed, PickPlaceTask.horizon_s)
+                with _plain_loop(path, policy) as plain:
+                    for seed in range(episodes):
+                        rollout.run_episode(seed, PickPlaceTask.horizon_s)
                 wanted = {"policy_executor", "safety_supervisor"}
                 rollout.diagnostics.clear()
                 rollout.spin_until(lambda: wanted <= set(rollout.diagnostics), 3.0)
                 found = dict(rollout.diagnostics)
             finally:
                 rollout.close()
-            # The graph goes on inferring, so both share the machine with the same neighbours.
-            plain_ms, plain_overhead_ms = _plain_loop(load_robot(str(path)), policy, 50)
+    plain_ms, plain_overhead_ms = 1e3 * np.median(plain, axis=0)
     executor, supervisor = found["policy_executor"], found["safety_supervisor"]
     command_ms = float(supervisor["chunk_to_command_ms_p50"])
     return Latency(
         pixels=pixels,
         frame_to_chunk_ms=round(float(executor["frame_to_chunk_ms_p50"]), 3),
         overhead_ms=round(float(executor["overhead_ms_p50"]), 3),
-        plain_loop_ms=round(plain_ms, 3),
-        plain_overhead_ms=round(plain_overhead_ms, 3),
+        plain_loop_ms=round(float(plain_ms), 3),
+        plain_overhead_ms=round(float(plain_overhead_ms), 3),
         chunk_to_command_ms=round(command_ms, 3),
         ticks=round(command_ms / 10.0, 2),
     )
@@ -111,32 +115,51 @@ def _with_cameras(robot: Robot, pixels: int, folder: Path) -> Path:
     return path
 
 
-def _plain_loop(robot: Robot, policy: str, count: int) -> tuple[float, float]:
-    """Median time of one turn, with and without ONNX Runtime [ms]."""
-    bundle = load_bundle(policy)
+@contextmanager
+def _plain_loop(robot: Path, policy: str) -> Iterator[list[tuple[float, float]]]:
+    """Run the loop meanwhile; the list has the times of each turn once the context is left."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_turns, args=(theirs, str(robot), policy), daemon=True)
+    process.start()
+    theirs.close()
+    took_s: list[tuple[float, float]] = []
+    try:
+        ours.recv()
+        yield took_s
+        ours.send("end")
+        took_s += ours.recv()
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _turns(connection: Connection, robot_file: str, policy: str) -> None:
+    """Until something is received; then send the time of each turn, with and without ORT [s]."""
+    # As urgent as the runtime.
+    set_urgency(PROMPT)
+    robot, bundle = load_robot(robot_file), load_bundle(policy)
     loaded = OnnxPolicy(bundle, robot)
     choice = merge_options(bundle.document.chunk, robot, MergeChoice())
     placer = ChunkPlacer(robot.limits(), choice)
     rng = np.random.default_rng(0)
     took_s: list[tuple[float, float]] = []
-    pace = threading.Event()
-    try:
-        for _ in range(count):
-            images = {
-                name: rng.integers(0, 256, (camera.height, camera.width, 3), dtype=np.uint8)
-                for name, camera in robot.cameras.items()
-            }
-            now_ns = StampNs(time.time_ns())
-            begin_s = time.perf_counter()
-            chunk = loaded.infer(Observation(now_ns, robot.home_position(), images))
-            merged = placer.place(chunk, now_ns, playing=True)
-            if merged is not None:
-                trajectory_bytes(merged.timeline)
-            turn_s = time.perf_counter() - begin_s
-            took_s.append((turn_s, turn_s - loaded.graph_s))
-            # At the pace of the executor, or caches would be warmer than they are there.
-            pace.wait(_PLAIN_PERIOD_S - (time.perf_counter() - begin_s))
-    finally:
-        loaded.close()
-    whole_ms, rest_ms = 1e3 * np.median(took_s, axis=0)
-    return float(whole_ms), float(rest_ms)
+    connection.send("ready")
+    wait_s = 0.0
+    # At the pace of the executor, or caches would be warmer than they are there.
+    while not connection.poll(wait_s):
+        images = {
+            name: rng.integers(0, 256, (camera.height, camera.width, 3), dtype=np.uint8)
+            for name, camera in robot.cameras.items()
+        }
+        now_ns = StampNs(time.time_ns())
+        begin_s = time.perf_counter()
+        chunk = loaded.infer(Observation(now_ns, robot.home_position(), images))
+        merged = placer.place(chunk, now_ns, playing=True)
+        if merged is not None:
+            trajectory_bytes(merged.timeline)
+        turn_s = time.perf_counter() - begin_s
+        took_s.append((turn_s, turn_s - loaded.graph_s))
+        wait_s = max(0.0, _PLAIN_PERIOD_S - turn_s)
+    loaded.close()
+    connection.send(took_s)

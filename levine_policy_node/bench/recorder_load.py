@@ -164,6 +164,10 @@ class Commands:
         del taken
         return due_ns
 
+    def renew(self, taken: None) -> None:
+        """Nothing arrives here."""
+        del taken
+
     def send(self, decided: SteadyNs) -> None:
         """Publish one tick."""
         del decided

@@ -15,15 +15,16 @@ from levine_policy_node.ros.clocks import steady_now
 
 # A plan that takes effect this long after it is asked for is not waited for any longer.
 _LONGEST_S = 0.3
-# Of the time that the last preparation took; the next may take longer.
-_ROOM = 2.0
+# Of the time that the last preparation took. With more, a slow one would have the next join the
+# chunk after the seam that the policy made for it, and that is what takes longest.
+_ROOM = 1.3
 
 
 class ChunkPreparation:
     """Prepares each chunk as it comes, and the newest one again when the loop asks.
 
     On a machine that is slow or busy a plan is late for the time it was made for. Each
-    preparation therefore plans at least twice as far ahead as the last one took.
+    preparation therefore plans a little farther ahead than the last one took.
     """
 
     def __init__(

@@ -51,10 +51,7 @@ from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import ros_now, steady_now
 from levine_policy_node.ros.controllers.forward_command import ForwardEffortOutput
 from levine_policy_node.ros.controllers.joint_trajectory import JointTrajectoryOutput
-from levine_policy_node.ros.deadline_loop import (
-    DeadlineLoop,
-    GapStatistics,
-)
+from levine_policy_node.ros.deadline_loop import DeadlineLoop, GapStatistics
 from levine_policy_node.ros.diagnostics import diagnostics_to_msg
 from levine_policy_node.ros.domain import domain_id, open_graph_warning
 from levine_policy_node.ros.edge_log import EdgeLog
@@ -175,6 +172,10 @@ class SafetySupervisor(Node):
         """Decide a tick; nothing is sent, said or remembered yet."""
         return _Decided(due_ns, taken, *self._step(self._state, due_ns, taken, self._options))
 
+    def renew(self, taken: Inputs) -> Inputs | None:
+        """With the chunks that have arrived since; None if none has."""
+        return self._inputs.renew(taken)
+
     def send(self, decided: _Decided) -> None:
         """Send what was decided, then answer and say it."""
         decision = decided.decision
@@ -283,13 +284,8 @@ class SafetySupervisor(Node):
             **self._black_box.status,
         }
         self._tell(self._black_box.news())
-        message = diagnostics_to_msg(
-            self,
-            values,
-            self._faults,
-            summary=state.mode.mode.value,
-            hardware_id=self._robot.name,
-        )
+        mode, arm = state.mode.mode.value, self._robot.name
+        message = diagnostics_to_msg(self, values, self._faults, summary=mode, hardware_id=arm)
         self._diagnostics.publish(message)
 
     def _tell(self, news: Sequence[Occurrence]) -> None:

@@ -3,7 +3,8 @@
 
 An rclpy timer shares its thread with every callback, and lost 40 % of its ticks at 200 Hz next to
 inference; this loop lost none. What is to be sent at a deadline is decided before it and for it,
-so that the time a decision takes does not move the command. After a stall the missed deadlines
+so that the time a decision takes does not move the command; what arrives meanwhile is decided
+with once more if there is time. After a stall the missed deadlines
 are skipped and counted, never caught up in a burst.
 """
 
@@ -25,6 +26,9 @@ _LONG_PERIODS = 3
 # A decision takes 1 to 3 ms, and up to 6 where other threads of the process want to run, too.
 _AHEAD_NS = 6_000_000
 _AHEAD_SHARE = 0.8
+# Of the time that a decision took: the second one is begun so long before the deadline.
+_AGAIN_SHARE = 2
+_AGAIN_NS = 1_000_000
 # Half of the supervisor's lead: what was decided for longer ago reaches the controller too late.
 _OUT_OF_DATE_NS = 25_000_000
 _DECIDE_AGAIN = 2
@@ -56,6 +60,10 @@ class Cycle(Protocol[I, D]):
 
         Called again with the same input and a later time if it comes too late to be sent.
         """
+        ...
+
+    def renew(self, taken: I) -> I | None:
+        """What was taken and what has arrived since; None if that need not be decided with now."""
         ...
 
     def send(self, decided: D) -> None:
@@ -141,7 +149,15 @@ class DeadlineLoop(Generic[I, D]):
         due_ns = SteadyNs(max(deadline_ns, steady_now()))
         attempts = 0
         while True:
+            begin_ns = steady_now()
             decided = self._cycle.decide(taken, due_ns)
+            took_ns = steady_now() - begin_ns
+            if not self._wait_until(due_ns - _AGAIN_SHARE * took_ns - _AGAIN_NS):
+                return None
+            renewed = self._cycle.renew(taken) if steady_now() + took_ns < due_ns else None
+            if renewed is not None:
+                taken = renewed
+                decided = self._cycle.decide(taken, due_ns)
             if not self._wait_until(due_ns):
                 return None
             now_ns = steady_now()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -158,15 +158,15 @@ class SupervisorInputs:
         if arming:
             # Graph events may be a period old; arming asks again.
             self._look_at_graph()
-        chunks = _drain(self._chunks)
+        chunks, pushes = self._drain_chunks()
         publishers, listeners = self._graph.get() or (0, 0)
         return Inputs(
             ros_offset_ns=self._ros_offset_ns(),
             measured=self._measured.get(),
             heartbeat=self._heartbeat.get(),
             target=self._target.get(),
-            chunks=tuple(c for c in chunks if not isinstance(c, EffortTimeline)),
-            pushes=tuple(c for c in chunks if isinstance(c, EffortTimeline)),
+            chunks=chunks,
+            pushes=pushes,
             estop=pressed,
             estop_received_ns=self._estop[1],
             publishers=publishers,
@@ -182,6 +182,20 @@ class SupervisorInputs:
                 enable_ns=self._enable[1],
                 clock_skew=self._clocks_unfit() if arming else "",
             ),
+        )
+
+    def renew(self, taken: Inputs) -> Inputs | None:
+        """What was taken with the chunks that have come since; None if none has."""
+        if not self._chunks:
+            return None
+        chunks, pushes = self._drain_chunks()
+        return replace(taken, chunks=taken.chunks + chunks, pushes=taken.pushes + pushes)
+
+    def _drain_chunks(self) -> tuple[tuple[Chunk, ...], tuple[EffortTimeline[StampNs], ...]]:
+        chunks = _drain(self._chunks)
+        return (
+            tuple(c for c in chunks if not isinstance(c, EffortTimeline)),
+            tuple(c for c in chunks if isinstance(c, EffortTimeline)),
         )
 
     def _clocks_unfit(self) -> str:

@@ -29,6 +29,9 @@ class Cycle:
         self._think(due_ns)
         return taken, due_ns
 
+    def renew(self, taken: int) -> int | None:
+        return None
+
     def send(self, decided):
         assert decided[0] == self.taken
         self._tick(decided[1])
@@ -90,6 +93,35 @@ def test_what_came_too_late_is_decided_again_for_the_present():
     loop.stop()
     assert len(decided) > len(sent)
     assert decided[2] not in [due for due, _ in sent]
+
+
+def test_what_arrives_before_the_deadline_is_decided_with_once_more():
+    sent: list[tuple[str, int]] = []
+
+    class Late(Cycle):
+        """Everything arrives after the first decision."""
+
+        def take(self) -> str:
+            return "early"
+
+        def renew(self, taken: str) -> str | None:
+            assert taken == "early"
+            return "early and late" if len(sent) % 2 else None
+
+        def decide(self, taken: str, due_ns: SteadyNs):
+            return taken, due_ns
+
+        def send(self, decided):
+            sent.append((decided[0], steady_now() - decided[1]))
+
+    loop = DeadlineLoop(0.005, Late(lambda due: None), lambda: None)
+    loop.start()
+    wait_until(lambda: len(sent) >= 40, what="40 ticks")
+    loop.stop()
+    assert all(late_ns >= 0 for _, late_ns in sent)
+    # A machine that is held up has no time for a second decision.
+    assert {taken for taken, _ in sent[::2]} == {"early"}
+    assert "early and late" in {taken for taken, _ in sent[1::2]}
 
 
 def test_stop_ends_the_wait_at_once_and_may_be_called_again():
