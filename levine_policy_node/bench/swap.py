@@ -19,19 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from std_msgs.msg import String
 
 from levine_policy_node.bench.bad_bundles import BAD_BUNDLES, scaled
+from levine_policy_node.bench.calm_time import CalmTime
 from levine_policy_node.bench.machine_probe import MachineProbe
 from levine_policy_node.bench.rollouts import require_alive
 from levine_policy_node.graph import GraphOptions, build_graph
 from levine_policy_node.processes import ProcessGroup
+from levine_policy_node.ros import qos
 from levine_policy_node.ros.rollout import READY_TIMEOUT_S, Rollout, RolloutError
 from levine_policy_node.ros.swap_client import SwapClient, SwapRefusedError
 from levine_policy_node.runtime.bundle import load_bundle
 
 _SWAPS_PER_SCENE = 6
 _WAIT_S = 30.0
-_TICK_S = 0.01
+_TOLD_S = 5.0
 # Of a policy that was trained a little further.
 _FACTORS = (0.98, 1.0, 1.02)
 
@@ -47,18 +50,21 @@ class SwapFigures:
         missed_ticks: Ticks of the supervisor that came too late.
         limit_violations: Of the commands, as the simulated arm counted them.
         first_violations: The first of them.
-        held_up: Swaps, with the bundles that were offered after them, during which a core of the
-            machine was held up for more than a tick, or the simulated arm for more than two, so
-            that it heard its commands too late. What follows is of these and not of the rest:
+        calm: Swaps during which nothing was held up: neither a core of the machine nor the
+            simulated arm. What is counted above is of the seconds in which nothing was.
+        calm_in_motion: How many of them while the arm moved.
+        held_up_share: Share of the seconds in which something was held up. What follows is of
+            these:
         missed_ticks_held_up: Ticks that came too late.
         limit_violations_held_up: Violations.
+        stops_held_up: Why a watchdog stopped the arm.
         gap_ms_max: Longest time between two commands while there were any [ms].
         took_s: From request to outcome of each swap [s].
         refused: Bad bundles that were refused.
         wrongly_accepted: Bad bundles that took over.
         refused_kinds: Refusals by kind.
         accepted_kinds: Of those that were not refused.
-        stops: Why a watchdog stopped the arm, each time.
+        stops: Why a watchdog stopped the arm, each time that nothing was held up.
         memory_mb: Of the runtime after each swap [MB].
         policies_max: Most policies that were in memory after a swap.
     """
@@ -69,9 +75,12 @@ class SwapFigures:
     missed_ticks: int = 0
     limit_violations: int = 0
     first_violations: list[dict[str, Any]] = field(default_factory=list)
-    held_up: int = 0
+    calm: int = 0
+    calm_in_motion: int = 0
+    held_up_share: float = 0.0
     missed_ticks_held_up: int = 0
     limit_violations_held_up: int = 0
+    stops_held_up: list[str] = field(default_factory=list)
     gap_ms_max: float = 0.0
     took_s: list[float] = field(default_factory=list)
     refused: int = 0
@@ -91,9 +100,12 @@ class SwapFigures:
             "missed_ticks": self.missed_ticks,
             "limit_violations": self.limit_violations,
             "first_violations": self.first_violations,
-            "held_up": self.held_up,
+            "calm": self.calm,
+            "calm_in_motion": self.calm_in_motion,
+            "held_up_share": round(self.held_up_share, 3),
             "missed_ticks_held_up": self.missed_ticks_held_up,
             "limit_violations_held_up": self.limit_violations_held_up,
+            "stops_held_up": self.stops_held_up,
             "gap_ms_max": round(self.gap_ms_max, 3),
             "swap_s_p50": round(float(np.median(self.took_s)), 3) if self.took_s else None,
             "swap_s_max": round(max(self.took_s), 3) if self.took_s else None,
@@ -152,13 +164,12 @@ class _Tools:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """Counters at one time on the monotonic clock."""
+class _Swap:
+    """One that was made, on the monotonic clock."""
 
-    time_s: float
-    missed: int
-    violations: int
-    arm_late: int
+    begin_s: float
+    end_s: float
+    in_motion: bool
 
 
 class _Run:
@@ -167,7 +178,11 @@ class _Run:
     def __init__(self, tools: _Tools, good: Path) -> None:
         self._rollout = tools.rollout
         self._client = SwapClient(tools.rollout)
-        self._probe = tools.probe
+        self._calm = CalmTime(tools.rollout.node, tools.probe.late_s)
+        self._swaps: list[_Swap] = []
+        self._stops: list[tuple[float, str]] = []
+        self._pausing, self._stopped_s = False, 0.0
+        tools.rollout.node.create_subscription(String, "supervisor/mode", self._on_mode, qos.MODE)
         self._good = good
         self._folder = tools.folder
         self._rng = tools.rng
@@ -185,13 +200,12 @@ class _Run:
         figures, rollout = self._figures, self._rollout
         self._client.find(READY_TIMEOUT_S)
         self._must("swap_in_motion", value=True)
-        seen = self._seen()
         for number in range(swaps):
             in_scene = number % _SWAPS_PER_SCENE
             if in_scene == 0:
                 rollout.reset_scene(number)
                 rollout.start_policy()
-                rollout.cause = ""
+                rollout.cause, self._pausing = "", False
             moving = in_scene < _SWAPS_PER_SCENE // 2
             self._bring(moving=moving)
             rollout.spin_for(self._rng.uniform(0.0, 1.0))
@@ -205,7 +219,7 @@ class _Run:
                     f"{figures.swaps} swaps, {figures.refused} refused, "
                     f"{figures.wrongly_accepted} wrongly accepted"
                 )
-            seen = self._count_since(seen)
+        self._attribute(time.monotonic())
         monitor = rollout.report()
         figures.first_violations = monitor["first_violations"]
         figures.gap_ms_max = float(monitor["command_gap_ms"]["max"])
@@ -216,10 +230,12 @@ class _Run:
         rollout = self._rollout
         if moving:
             if rollout.mode != "POLICY" and rollout.cause:
-                self._figures.stops.append(rollout.cause)
+                self._stops.append((self._stopped_s, rollout.cause))
             rollout.start_policy()
             rollout.cause = ""
+            self._pausing = False
         elif rollout.mode == "POLICY":
+            self._pausing = True
             rollout.call("supervisor/pause")
             if not rollout.spin_until(lambda: rollout.mode not in {"POLICY", "STOPPING"}, 5.0):
                 raise RolloutError(f"the arm did not come to rest; mode is {rollout.mode}")
@@ -230,7 +246,7 @@ class _Run:
         folder = self._folder / f"good{self._count}"
         scaled(self._good, folder, self._rng.choice(_FACTORS))
         # The request may take its time: it is in motion if it began so and nothing stopped it.
-        begin_ns = self._rollout.node.get_clock().now().nanoseconds
+        begin_s = time.monotonic()
         number = self._client.request(str(folder))
         state = self._client.wait(number, _WAIT_S)
         shutil.rmtree(folder)
@@ -238,9 +254,8 @@ class _Run:
             figures.failed += 1
             return
         figures.swaps += 1
-        figures.in_motion += moving and self._rollout.mode == "POLICY"
-        took_ns = self._rollout.node.get_clock().now().nanoseconds - begin_ns
-        figures.took_s.append(took_ns / 1e9)
+        in_motion = moving and self._rollout.mode == "POLICY"
+        self._swaps.append(_Swap(begin_s, time.monotonic(), in_motion))
         figures.memory_mb.append(float(state["memory_after_mb"]))
         figures.policies_max = max(figures.policies_max, int(state["policies"]))
 
@@ -262,32 +277,30 @@ class _Run:
             self._figures.wrongly_accepted += 1
             self._figures.accepted_kinds[kind] += 1
 
+    def _on_mode(self, message: String) -> None:
+        if message.data == "STOPPING" and not self._pausing:
+            self._stopped_s = time.monotonic()
+
     def _must(self, name: str, *, value: bool) -> None:
         refusal = self._client.set(name, value)
         if refusal:
             raise RolloutError(f"{name} was refused: {refusal}")
 
-    def _seen(self) -> _Seen:
-        report = self._rollout.report()
-        violations, late = int(report["total_violations"]), int(report["late"])
-        return _Seen(time.monotonic(), self._missed_ticks(), violations, late)
-
-    def _count_since(self, before: _Seen) -> _Seen:
-        """Add what has happened since to what it belongs to."""
-        figures, now = self._figures, self._seen()
-        missed, beyond = now.missed - before.missed, now.violations - before.violations
-        if self._probe.late_s(before.time_s) > _TICK_S or now.arm_late > before.arm_late:
-            figures.held_up += 1
-            figures.missed_ticks_held_up += missed
-            figures.limit_violations_held_up += beyond
-        else:
-            figures.missed_ticks += missed
-            figures.limit_violations += beyond
-        return now
-
-    def _missed_ticks(self) -> int:
-        self._rollout.diagnostics.clear()
-        told = self._rollout.diagnostics
-        if not self._rollout.spin_until(lambda: "safety_supervisor" in told, 3.0):
-            raise RolloutError("safety_supervisor tells no diagnostics")
-        return int(told["safety_supervisor"]["missed_ticks"])
+    def _attribute(self, until_s: float) -> None:
+        """Wait for the last counters, and say what was counted when."""
+        figures, calm = self._figures, self._calm
+        if not self._rollout.spin_until(lambda: calm.told_s > until_s, _TOLD_S):
+            raise RolloutError("the supervisor or the arm tells no diagnostics")
+        figures.in_motion = sum(swap.in_motion for swap in self._swaps)
+        figures.took_s = [swap.end_s - swap.begin_s for swap in self._swaps]
+        undisturbed = [s for s in self._swaps if calm.was_calm(s.begin_s, s.end_s)]
+        figures.calm = len(undisturbed)
+        figures.calm_in_motion = sum(swap.in_motion for swap in undisturbed)
+        figures.held_up_share = calm.held_up_share
+        figures.missed_ticks = calm.missed_ticks.calm
+        figures.missed_ticks_held_up = calm.missed_ticks.held_up
+        figures.limit_violations = calm.limit_violations.calm
+        figures.limit_violations_held_up = calm.limit_violations.held_up
+        for at_s, cause in self._stops:
+            where = figures.stops if calm.was_calm(at_s, at_s) else figures.stops_held_up
+            where.append(cause)

@@ -238,6 +238,7 @@ class SimArm(Node):
             "control_hz": f"{control_hz:.1f}",
             "physics_hz": f"{control_hz * steps_per_tick:.1f}",
             **_load(self._diagnosed, now, self._control),
+            **self._plant.monitor.counts(),
         }
         behind = self._control.skipped > 0
         problem = "simulation could not keep up" if behind else ""

@@ -68,6 +68,11 @@ class CommandMonitor:
         for kind, ratio in findings.worst:
             self._worst[kind] = max(self._worst[kind], ratio)
 
+    def counts(self) -> dict[str, str]:
+        """How often commands were beyond a limit, and the simulation late, so far."""
+        total = sum(self._counts.values())
+        return {"limit_violations": str(total), "late": str(self._late)}
+
     def report(self) -> dict[str, object]:
         """Everything so far, as values JSON can hold.
 
