@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from corrections import Labelled
+from descent import Descent
 from mixing import Draws, Mix, draw_weights
 from network import ChunkPolicy, Scaling
-from torch import Tensor, nn
+from torch import Tensor
 from training import jittered
 
 _BATCH = 64
@@ -58,25 +58,11 @@ def train(policy: ChunkPolicy, samples: Labelled, scaling: Scaling, course: Cour
     row_std = torch.as_tensor(scaling.row_std, dtype=torch.float32)
     policy.train()
     policy.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(policy.parameters(), course.learning_rate, weight_decay=1e-4)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, course.learning_rate, total_steps=course.steps, pct_start=0.1
-    )
     draws = Draws(draw_weights(samples.human, course.mix), seed=0)
-    began, total = time.monotonic(), 0.0
-    for step in range(1, course.steps + 1):
-        loss = batch_loss(policy, samples, draws.batch(_BATCH), row_std)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
-        optimizer.step()
-        cycle.step()
-        total += loss.item()
-        if step % _REPORT_EVERY == 0:
-            seconds = time.monotonic() - began
-            mean = total / _REPORT_EVERY
-            print(f"  step {step}/{course.steps}  loss {mean:.4f}  {seconds:.0f} s", flush=True)
-            total = 0.0
+    descent = Descent(course.steps, course.learning_rate, _REPORT_EVERY)
+    descent.run(
+        policy.parameters(), lambda: batch_loss(policy, samples, draws.batch(_BATCH), row_std)
+    )
 
 
 def batch_loss(

@@ -7,17 +7,17 @@ Real-Time Chunking (2025), as LeRobot's `rtc_training` and openpi do it.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from collect import Samples
+from descent import Descent
 from flow_network import FlowPolicy, Statistics, as_tensor
 from pipeline import ROWS
 from stages import MAX_DELAY
-from torch import Tensor, nn
+from torch import Tensor
 from training import jittered
 
 _BATCH = 192
@@ -94,30 +94,15 @@ def look(policy: FlowPolicy, samples: Samples) -> Seen:
 def train(policy: FlowPolicy, seen: Seen, schedule: Schedule) -> None:
     """Train in place, printing progress; what stays is the running average of the weights."""
     trained = [p for p in policy.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, schedule.learning_rate, weight_decay=1e-4)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, schedule.learning_rate, total_steps=schedule.steps, pct_start=0.1
-    )
     averaged = torch.optim.swa_utils.AveragedModel(
         policy, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_AVERAGE)
     )
-    began, total = time.monotonic(), 0.0
-    for step in range(1, schedule.steps + 1):
-        loss = flow_loss(policy, draw(seen, policy.statistics))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        cycle.step()
-        averaged.update_parameters(policy)
-        total += loss.item()
-        if step % _REPORT_EVERY == 0:
-            print(
-                f"  step {step}/{schedule.steps}  loss {total / _REPORT_EVERY:.4f}"
-                f"  {time.monotonic() - began:.0f} s",
-                flush=True,
-            )
-            total = 0.0
+    descent = Descent(schedule.steps, schedule.learning_rate, _REPORT_EVERY)
+    descent.run(
+        trained,
+        lambda: flow_loss(policy, draw(seen, policy.statistics)),
+        lambda: averaged.update_parameters(policy),
+    )
     policy.load_state_dict(averaged.module.state_dict())
 
 

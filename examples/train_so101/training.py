@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from collect import Samples
+from descent import Descent
 from network import ChunkPolicy, Scaling
-from torch import Tensor, nn
+from torch import Tensor
 
 _BATCH = 64
 _JOINT_NOISE = 0.01
@@ -37,30 +37,15 @@ def train(policy: ChunkPolicy, samples: Samples, schedule: Schedule) -> None:
     row_std = torch.as_tensor(scaling.row_std, dtype=torch.float32)
     policy.train()
     policy.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(policy.parameters(), schedule.learning_rate, weight_decay=1e-4)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, schedule.learning_rate, total_steps=schedule.steps, pct_start=0.1
-    )
     rng = np.random.default_rng(0)
-    began, total = time.monotonic(), 0.0
-    for step in range(1, schedule.steps + 1):
+
+    def loss() -> Tensor:
         joints, images, rows = _batch(samples, rng)
         wanted = rows - joints[:, None, :]
-        loss = ((policy(joints, *images) - wanted) / row_std).abs().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
-        optimizer.step()
-        cycle.step()
-        total += loss.item()
-        if step % _REPORT_EVERY == 0:
-            seconds = time.monotonic() - began
-            print(
-                f"  step {step}/{schedule.steps}  loss {total / _REPORT_EVERY:.4f}"
-                f"  {seconds:.0f} s",
-                flush=True,
-            )
-            total = 0.0
+        return ((policy(joints, *images) - wanted) / row_std).abs().mean()
+
+    descent = Descent(schedule.steps, schedule.learning_rate, _REPORT_EVERY)
+    descent.run(policy.parameters(), loss)
 
 
 def _batch(samples: Samples, rng: np.random.Generator) -> tuple[Tensor, list[Tensor], Tensor]:
