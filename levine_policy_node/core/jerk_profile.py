@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -111,17 +112,22 @@ def _switches(profile: JerkProfile, cells: int) -> list[tuple[int, float]]:
 
 
 def _whole_switches(profile: JerkProfile, cells: int) -> list[tuple[int, float]]:
-    """As `_switches`, with the more jerk the shorter the grid makes a part, and the other way."""
-    ends: list[tuple[int, float]] = []
-    elapsed_s, begin, owed = 0.0, 0, 0.0
-    for duration_s, jerk in profile:
+    """As `_switches`, with the more jerk the shorter the grid makes a part, and the other way.
+
+    A part that the grid makes nothing of is left to the shorter one of its neighbours: to change
+    the acceleration by as much, the longer one would take its time.
+    """
+    bounds, changes, elapsed_s = [0], [duration_s * jerk for duration_s, jerk in profile], 0.0
+    for duration_s, _ in profile:
         elapsed_s += duration_s
-        end = min(cells, round(elapsed_s / GRID_S))
-        owed += duration_s * jerk
-        if end > begin:
-            ends.append((end, owed / ((end - begin) * GRID_S)))
-            begin, owed = end, 0.0
-    return ends
+        bounds.append(min(cells, round(elapsed_s / GRID_S)))
+    lengths = [end - begin for begin, end in pairwise(bounds)]
+    left = [k for k, length in enumerate(lengths) if length > 0]
+    for k, length in enumerate(lengths):
+        beside = [*(i for i in left if i < k)][-1:] + [i for i in left if i > k][:1]
+        if length == 0 and beside:
+            changes[min(beside, key=lengths.__getitem__)] += changes[k]
+    return [(bounds[k + 1], changes[k] / (lengths[k] * GRID_S)) for k in left]
 
 
 def _correction(
