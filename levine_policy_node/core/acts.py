@@ -111,8 +111,8 @@ def prepare_chunk(
     """Work out the plan that follows a chunk before a tick takes it.
 
     Following a chunk is most of the work of any tick, and none of it needs the present moment:
-    done in another thread, it delays no tick. If the plan is another by the time of the tick,
-    the tick works it out itself or asks for the chunk again (`Decision.unprepared`).
+    done in another thread, it delays no tick. If the plan is another by the time of the tick, or
+    should have begun, the tick asks for the chunk again (`Decision.unprepared`).
 
     Args:
         chunk: As it arrived.
@@ -173,8 +173,10 @@ def follow_prepared(
     """
     if state.plan is None or state.reference is None:
         return NO_CHUNK
-    if prepared is not None and _still_holds(prepared, state, now_ns, options):
-        followed = prepared.followed
+    if prepared is not None:
+        # A chunk that took too long to prepare would take as long in this tick.
+        holds = _still_holds(prepared, state, now_ns, options)
+        followed = prepared.followed if holds else Later()
     else:
         followed = follow_if_clear(
             state.plan, state.reference, now_ns, options.kept_s, options.limits, options.obstacles

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -268,7 +269,9 @@ class Swing:
         return by_name(NAMES, state.name, state.position)
 
     def ask(self, name):
-        return self.ros.call(Trigger, f"supervisor/{name}", Trigger.Request()).success
+        """Ask for an act; returns why it was refused, "" if it was not."""
+        reply = self.ros.call(Trigger, f"supervisor/{name}", Trigger.Request())
+        return "" if reply.success else reply.message
 
     def until_moved(self):
         """Arm, engage, and ask again where a busy machine made the supervisor pause."""
@@ -278,13 +281,14 @@ class Swing:
         def moved():
             return abs(self.position() - begin)[0] > 0.15
 
-        for _ in range(30):
+        refused, deadline = "", time.monotonic() + 40.0
+        while time.monotonic() < deadline:
             self.ros.spin_until(lambda: moved() or self.modes[-1] in acts, 20, "motion")
             if moved():
                 return
-            self.ask(acts[self.modes[-1]])
+            refused = self.ask(acts[self.modes[-1]]) or refused
             self.ros.spin_for(0.05)
-        raise AssertionError(f"the arm did not move; modes {self.modes}")
+        raise AssertionError(f"the arm did not move: {refused}; modes {self.modes}")
 
     def at_rest(self):
         recent = [s.velocity for s in self.states[-20:]]
