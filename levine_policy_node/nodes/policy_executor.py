@@ -43,6 +43,7 @@ from levine_policy_node.ros.messages import (
 )
 from levine_policy_node.ros.parameters import load_parameters
 from levine_policy_node.runtime.bundle import Bundle, load_bundle
+from levine_policy_node.runtime.bundle_trial import Trials
 from levine_policy_node.runtime.inference_worker import (
     InferenceRequest,
     InferenceResult,
@@ -72,7 +73,8 @@ class PolicyExecutor(SwapHost):
         self._frame_ns = self._asked_ns = steady_now()
         self._logs = PolicyLogs(self)
         self._news = ObservationNews()
-        self._release: list[Callable[[], object]] = []
+        self._trials = Trials()
+        self._release: list[Callable[[], object]] = [self._trials.close]
         self._active = self._alone = False
         self._mode = ""
         self._epoch = 1
@@ -132,7 +134,7 @@ class PolicyExecutor(SwapHost):
 
     def make_slot(self, bundle: Bundle) -> PolicySlot:
         """Load and warm up; in a thread of its own while a policy runs."""
-        slot = make_slot(bundle, self.robot, self.parameters, self._store)
+        slot = make_slot(bundle, self.robot, self.parameters, self._store, self._trials)
         # Subscribed to by the thread that spins.
         self.cameras = tuple(dict.fromkeys((*self.cameras, *slot.bundle.cameras)))
         self._reads_task |= bundle.document.reads_task

@@ -20,7 +20,7 @@ from levine_policy_node.errors import BundleError
 from levine_policy_node.nodes.policy_setup import PolicyExecutorParameters
 from levine_policy_node.robot import Robot
 from levine_policy_node.runtime.bundle import Bundle, load_bundle
-from levine_policy_node.runtime.bundle_trial import try_bundle
+from levine_policy_node.runtime.bundle_trial import Trials
 from levine_policy_node.runtime.merge_choice import (
     MergeChoice,
     merge_options,
@@ -72,9 +72,13 @@ class PolicySlot:
 
 
 def make_slot(
-    bundle: Bundle, robot: Robot, settings: PolicyExecutorParameters, store: FrameStore
+    bundle: Bundle,
+    robot: Robot,
+    settings: PolicyExecutorParameters,
+    store: FrameStore,
+    trials: Trials,
 ) -> PolicySlot:
-    """Load a verified bundle and warm it up; takes as long as that takes.
+    """Try, load and warm up a verified bundle; takes as long as that takes.
 
     Raises:
         BundleError: If it does not fit the robot, the executor's parameters or its own document.
@@ -86,7 +90,7 @@ def make_slot(
     _keep_past(bundle, robot, store)
     options = settings.onnx_options
     if settings.trial_limits is not None:
-        try_bundle(bundle, robot, options, settings.trial_limits, settings.access)
+        trials.try_bundle(bundle, robot, options, settings.trial_limits, settings.access)
     pushes = bool(bundle.document.action.effort_names)
     policy = load_policy(bundle, robot, options, settings.access)
     return PolicySlot(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that tries a bundle and is thrown away; `bundle_trial` starts it.
+"""What the process does that tries a bundle and is thrown away; `trial_server` forks it.
 
 It says the bundle's hash as its last line, or one line of what is wrong and exits with `REFUSED`.
 """
@@ -27,18 +27,16 @@ from levine_policy_node.runtime.onnx_loader import OnnxOptions, offered_places
 from levine_policy_node.runtime.policy_loader import load_policy
 from levine_policy_node.runtime.remote_access import RemoteAccess
 from levine_policy_node.runtime.tensor_info import TensorInfo
+from levine_policy_node.runtime.trial_server import REFUSED
 from levine_policy_node.runtime.trust import Trust
-
-REFUSED = 3
-"""Exit code of a child that refused the bundle and says why."""
 
 _MAX_WRITTEN_BYTES = 64 * 1024
 _DTYPES = {"tensor(bool)": "bool", "tensor(double)": "float64"}
 
 
-def main() -> int:
-    """Try the bundle that the command line describes; returns the exit code."""
-    request: dict[str, Any] = json.loads(sys.argv[1])
+def run(text: str) -> int:
+    """Try the bundle that the request, a JSON text, describes; returns the exit code."""
+    request: dict[str, Any] = json.loads(text)
     options = OnnxOptions(
         provider=request["provider"],
         threads=request["threads"],
@@ -133,7 +131,3 @@ def _refuse(reason: str) -> int:
     sys.stdout.write(f"\n{reason[:600]}\n")
     sys.stdout.flush()
     return REFUSED
-
-
-if __name__ == "__main__":
-    sys.exit(main())

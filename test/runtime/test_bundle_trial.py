@@ -4,6 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +31,7 @@ from levine_policy_node.errors import BundleError
 from levine_policy_node.robot import load_robot
 from levine_policy_node.runtime import bundle_trial
 from levine_policy_node.runtime.bundle import load_bundle
-from levine_policy_node.runtime.bundle_trial import TrialLimits, try_bundle
+from levine_policy_node.runtime.bundle_trial import TrialLimits, Trials, try_bundle
 from levine_policy_node.runtime.onnx_loader import OnnxOptions
 
 QUICK = OnnxOptions(timeout_s=0.3)
@@ -33,6 +40,13 @@ QUICK = OnnxOptions(timeout_s=0.3)
 @pytest.fixture(scope="module")
 def robot():
     return load_robot("sim_so101")
+
+
+@pytest.fixture
+def trials():
+    made = Trials()
+    yield made
+    made.close()
 
 
 def refusal(bundle, robot=None, options=None, limits=None) -> str:
@@ -139,19 +153,103 @@ CHILDREN = {
     "import os; os.kill(os.getpid(), 9)": "was killed",
     "import threading; threading.Event().wait()": "took longer than 0.8 s",
     "raise SystemExit(7)": "exit code 7",
+    "raise ValueError": "exit code 1",
     "print('x' * 10**7)": "refused",
     "print('\\n' * 100 + 'nonsense')": "refused",
 }
 
 
-@pytest.mark.parametrize("code", CHILDREN)
-def test_whatever_the_process_does_is_one_line(tmp_path, monkeypatch, code):
+def evil(tmp_path, monkeypatch, code):
+    """Run this in place of a trial, and wait for 0.8 s at most."""
     (tmp_path / "evil_child.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(bundle_trial, "_MODULE", "evil_child")
+    monkeypatch.setattr(bundle_trial, "_CHILD", "evil_child")
     monkeypatch.setattr(bundle_trial, "_START_S", 0.6)
+
+
+@pytest.mark.parametrize("code", CHILDREN)
+def test_whatever_the_server_does_is_one_line(tmp_path, monkeypatch, code):
+    evil(tmp_path, monkeypatch, code)
     bundle = load_bundle(write_bundle(tmp_path / "ramp"))
     assert CHILDREN[code] in refusal(bundle, limits=TrialLimits(timeout_s=0.1))
+
+
+@pytest.mark.parametrize("code", CHILDREN)
+def test_whatever_the_child_does_is_one_line(tmp_path, monkeypatch, code):
+    evil(tmp_path, monkeypatch, "def run(text):\n" + textwrap.indent(code, "    "))
+    bundle = load_bundle(write_bundle(tmp_path / "ramp"))
+    assert CHILDREN[code] in refusal(bundle, limits=TrialLimits(timeout_s=0.1))
+
+
+def test_one_server_tries_many_and_a_dead_one_is_replaced(tmp_path, robot, trials):
+    good = load_bundle(write_bundle(tmp_path / "good"))
+    endless = load_bundle(write_bundle(tmp_path / "endless", graph=dark_endless_model()))
+    bad = load_bundle(write_bundle(tmp_path / "bad", graph=invalid_model()))
+    trials.try_bundle(good, robot)
+    [server] = children()
+    for bundle, reason in ((endless, "ran longer"), (bad, "not finite")):
+        with pytest.raises(BundleError, match=reason):
+            trials.try_bundle(bundle, robot, QUICK)
+    trials.try_bundle(good, robot)
+    assert children() == [server]
+    os.kill(server, signal.SIGKILL)
+    wait_until_ended(server)
+    trials.try_bundle(good, robot)
+    assert children() != [server]
+    trials.close()
+    assert children() == []
+
+
+def test_a_server_ends_with_whom_it_serves(tmp_path, robot):
+    """Also in the middle of a trial that does not end."""
+    bundle = write_bundle(tmp_path / "bad", graph=huge(12_000, 12_000, product=True))
+    code = (
+        "import sys, threading\n"
+        "from levine_policy_node.robot import load_robot\n"
+        "from levine_policy_node.runtime.bundle import load_bundle\n"
+        "from levine_policy_node.runtime.bundle_trial import Trials\n"
+        "trials = Trials()\n"
+        f"bundle, robot = load_bundle({str(bundle)!r}), load_robot('sim_so101')\n"
+        "threading.Thread(target=trials.try_bundle, args=(bundle, robot), daemon=True).start()\n"
+        "while trials._server is None or not list(open(\n"
+        "    f'/proc/{trials._server.pid}/task/{trials._server.pid}/children').read().split()):\n"
+        "    pass\n"
+        "print(trials._server.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    server = int(process.stdout.readline())
+    [child] = children(server)
+    process.kill()
+    process.communicate()
+    wait_until_ended(server)
+    wait_until_ended(child)
+
+
+def wait_until_ended(pid: int) -> None:
+    deadline = time.monotonic() + 10.0
+    while running(pid):
+        assert time.monotonic() < deadline
+
+
+def children(pid: int | None = None) -> list[int]:
+    """The processes that this one, or another, has started and that still run."""
+    own = pid or os.getpid()
+    found: list[int] = []
+    for task in Path(f"/proc/{own}/task").iterdir():
+        found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def running(pid: int) -> bool:
+    """Whether it is there, and no zombie that nobody has asked about."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_modules_in_the_bundle_are_not_imported(tmp_path, monkeypatch):
