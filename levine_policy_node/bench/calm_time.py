@@ -9,7 +9,7 @@ commands too late, which a real one, with a computer of its own, would not.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -24,7 +24,7 @@ _TICK_S = 0.01
 _AFTER_S = 0.25
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Counted:
     """What a counter counted.
 
@@ -37,11 +37,19 @@ class Counted:
     held_up: int = 0
 
 
+Span = tuple[float, float]
+"""From and until when, on the monotonic clock [s]."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Second:
     begin_s: float
     end_s: float
+    count: int
     held_up: bool
+
+    def overlaps(self, spans: Iterable[Span]) -> bool:
+        return any(self.begin_s <= end and begin <= self.end_s for begin, end in spans)
 
 
 @dataclass(slots=True)
@@ -50,17 +58,17 @@ class _Teller:
 
     key: str
     late_key: str
-    counted: Counted = field(default_factory=Counted)
+    seconds: list[_Second] = field(default_factory=list[_Second])
     last: tuple[float, int, int] | None = None
+
+    def counted(self, spans: Sequence[Span]) -> Counted:
+        meant = [second for second in self.seconds if second.overlaps(spans)]
+        calm = sum(second.count for second in meant if not second.held_up)
+        return Counted(calm, sum(second.count for second in meant) - calm)
 
 
 class CalmTime:
-    """Listens to `/diagnostics` for as long as `node` spins.
-
-    Attributes:
-        missed_ticks: Of the supervisor.
-        limit_violations: Of the commands, as the simulated arm counted them.
-    """
+    """Listens to `/diagnostics` for as long as `node` spins."""
 
     def __init__(self, node: Node, late_s: Callable[[float], float]) -> None:
         """Begin to listen.
@@ -71,13 +79,9 @@ class CalmTime:
         """
         self._node = node
         self._late_s = late_s
-        self._seconds: list[_Second] = []
-        self._tellers = {
-            "safety_supervisor": _Teller("missed_ticks", ""),
-            "sim_arm": _Teller("limit_violations", "late"),
-        }
-        self.missed_ticks = self._tellers["safety_supervisor"].counted
-        self.limit_violations = self._tellers["sim_arm"].counted
+        self._supervisor = _Teller("missed_ticks", "")
+        self._arm = _Teller("limit_violations", "late")
+        self._tellers = {"safety_supervisor": self._supervisor, "sim_arm": self._arm}
         node.create_subscription(
             DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS
         )
@@ -89,16 +93,34 @@ class CalmTime:
         return min((0.0 if last is None else last[0]) for last in told)
 
     @property
-    def held_up_share(self) -> float:
-        """Share of the seconds in which something was held up."""
-        return sum(s.held_up for s in self._seconds) / max(len(self._seconds), 1)
+    def began_s(self) -> float:
+        """When the last second began that every counter is known of [s]."""
+        return min((t.seconds[-1].begin_s if t.seconds else 0.0) for t in self._tellers.values())
 
-    def was_calm(self, begin_s: float, end_s: float) -> bool:
-        """Whether nothing was held up between two times on the monotonic clock."""
-        return not any(
-            second.held_up and second.begin_s <= end_s and begin_s <= second.end_s
-            for second in self._seconds
-        )
+    def missed_ticks(self, spans: Sequence[Span]) -> Counted:
+        """Ticks of the supervisor in the seconds that overlap one of `spans`."""
+        return self._supervisor.counted(spans)
+
+    def limit_violations(self, spans: Sequence[Span]) -> Counted:
+        """Of the commands, as the simulated arm counted them, in those seconds."""
+        return self._arm.counted(spans)
+
+    def held_up_share(self, spans: Sequence[Span]) -> float:
+        """Share of those seconds in which something was held up."""
+        held_up = [
+            s.held_up for t in self._tellers.values() for s in t.seconds if s.overlaps(spans)
+        ]
+        return sum(held_up) / max(len(held_up), 1)
+
+    def was_calm(self, span: Span) -> bool:
+        """Whether nothing was held up in the seconds that overlap `span`."""
+        seconds = (second for teller in self._tellers.values() for second in teller.seconds)
+        return not any(second.held_up and second.overlaps([span]) for second in seconds)
+
+    def is_calm(self) -> bool:
+        """Whether nothing was held up in the last second that was told of."""
+        last = [teller.seconds[-1] for teller in self._tellers.values() if teller.seconds]
+        return bool(last) and not any(second.held_up for second in last)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         age_ns = ros_now(self._node) - stamp_from_msg(message.header.stamp)
@@ -114,9 +136,5 @@ class CalmTime:
         if teller.last is not None:
             begin_s, count_before, late_before = teller.last
             held_up = late > late_before or self._late_s(begin_s - _AFTER_S) > _TICK_S
-            self._seconds.append(_Second(begin_s, now_s, held_up))
-            if held_up:
-                teller.counted.held_up += count - count_before
-            else:
-                teller.counted.calm += count - count_before
+            teller.seconds.append(_Second(begin_s, now_s, count - count_before, held_up))
         teller.last = now_s, count, late

@@ -11,20 +11,18 @@ import random
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from std_msgs.msg import String
 
 from levine_policy_node.bench.bad_bundles import BAD_BUNDLES, scaled
-from levine_policy_node.bench.calm_time import CalmTime
+from levine_policy_node.bench.calm_time import CalmTime, Span
 from levine_policy_node.bench.machine_probe import MachineProbe
 from levine_policy_node.bench.rollouts import require_alive
+from levine_policy_node.bench.swap_figures import SwapFigures
 from levine_policy_node.graph import GraphOptions, build_graph
 from levine_policy_node.processes import ProcessGroup
 from levine_policy_node.ros import qos
@@ -35,90 +33,12 @@ from levine_policy_node.runtime.bundle import load_bundle
 _SWAPS_PER_SCENE = 6
 _WAIT_S = 30.0
 _TOLD_S = 5.0
+# A virtual machine may be held up for minutes.
+_PATIENCE_S = 120.0
+# What a swap does to the arm shows within that.
+_AFTER_S = 0.5
 # Of a policy that was trained a little further.
 _FACTORS = (0.98, 1.0, 1.02)
-
-
-@dataclass(slots=True)
-class SwapFigures:
-    """What a run measured.
-
-    Attributes:
-        swaps: Swaps that were made.
-        in_motion: How many of them while the arm moved.
-        failed: Swaps that were asked for and not made.
-        missed_ticks: Ticks of the supervisor that came too late.
-        limit_violations: Of the commands, as the simulated arm counted them.
-        first_violations: The first of them.
-        calm: Swaps during which nothing was held up: neither a core of the machine nor the
-            simulated arm. What is counted above is of the seconds in which nothing was.
-        calm_in_motion: How many of them while the arm moved.
-        held_up_share: Share of the seconds in which something was held up. What follows is of
-            these:
-        missed_ticks_held_up: Ticks that came too late.
-        limit_violations_held_up: Violations.
-        stops_held_up: Why a watchdog stopped the arm.
-        gap_ms_max: Longest time between two commands while there were any [ms].
-        took_s: From request to outcome of each swap [s].
-        refused: Bad bundles that were refused.
-        wrongly_accepted: Bad bundles that took over.
-        refused_kinds: Refusals by kind.
-        accepted_kinds: Of those that were not refused.
-        stops: Why a watchdog stopped the arm, each time that nothing was held up.
-        memory_mb: Of the runtime after each swap [MB].
-        policies_max: Most policies that were in memory after a swap.
-    """
-
-    swaps: int = 0
-    in_motion: int = 0
-    failed: int = 0
-    missed_ticks: int = 0
-    limit_violations: int = 0
-    first_violations: list[dict[str, Any]] = field(default_factory=list)
-    calm: int = 0
-    calm_in_motion: int = 0
-    held_up_share: float = 0.0
-    missed_ticks_held_up: int = 0
-    limit_violations_held_up: int = 0
-    stops_held_up: list[str] = field(default_factory=list)
-    gap_ms_max: float = 0.0
-    took_s: list[float] = field(default_factory=list)
-    refused: int = 0
-    wrongly_accepted: int = 0
-    refused_kinds: Counter[str] = field(default_factory=Counter)
-    accepted_kinds: Counter[str] = field(default_factory=Counter)
-    stops: list[str] = field(default_factory=list)
-    memory_mb: list[float] = field(default_factory=list)
-    policies_max: int = 0
-
-    def results(self) -> dict[str, Any]:
-        """Machine-readable results."""
-        return {
-            "swaps": self.swaps,
-            "in_motion": self.in_motion,
-            "failed": self.failed,
-            "missed_ticks": self.missed_ticks,
-            "limit_violations": self.limit_violations,
-            "first_violations": self.first_violations,
-            "calm": self.calm,
-            "calm_in_motion": self.calm_in_motion,
-            "held_up_share": round(self.held_up_share, 3),
-            "missed_ticks_held_up": self.missed_ticks_held_up,
-            "limit_violations_held_up": self.limit_violations_held_up,
-            "stops_held_up": self.stops_held_up,
-            "gap_ms_max": round(self.gap_ms_max, 3),
-            "swap_s_p50": round(float(np.median(self.took_s)), 3) if self.took_s else None,
-            "swap_s_max": round(max(self.took_s), 3) if self.took_s else None,
-            "refused": self.refused,
-            "wrongly_accepted": self.wrongly_accepted,
-            "refused_kinds": dict(self.refused_kinds),
-            "wrongly_accepted_kinds": dict(self.accepted_kinds),
-            "stops": self.stops,
-            "memory_mb_first": self.memory_mb[0] if self.memory_mb else None,
-            "memory_mb_last": self.memory_mb[-1] if self.memory_mb else None,
-            "memory_mb_max": max(self.memory_mb, default=None),
-            "policies_max": self.policies_max,
-        }
 
 
 def run_swaps(
@@ -180,6 +100,7 @@ class _Run:
         self._client = SwapClient(tools.rollout)
         self._calm = CalmTime(tools.rollout.node, tools.probe.late_s)
         self._swaps: list[_Swap] = []
+        self._offers: list[Span] = []
         self._stops: list[tuple[float, str]] = []
         self._pausing, self._stopped_s = False, 0.0
         tools.rollout.node.create_subscription(String, "supervisor/mode", self._on_mode, qos.MODE)
@@ -207,6 +128,8 @@ class _Run:
                 rollout.start_policy()
                 rollout.cause, self._pausing = "", False
             moving = in_scene < _SWAPS_PER_SCENE // 2
+            self._bring(moving=moving)
+            self._wait_calm()
             self._bring(moving=moving)
             rollout.spin_for(self._rng.uniform(0.0, 1.0))
             self._swap(moving=moving)
@@ -240,6 +163,12 @@ class _Run:
             if not rollout.spin_until(lambda: rollout.mode not in {"POLICY", "STOPPING"}, 5.0):
                 raise RolloutError(f"the arm did not come to rest; mode is {rollout.mode}")
 
+    def _wait_calm(self) -> None:
+        """Until a second has been told of that began after the arm was brought here."""
+        begin_s = time.monotonic()
+        self._rollout.spin_until(lambda: self._calm.began_s > begin_s, _TOLD_S)
+        self._rollout.spin_until(self._calm.is_calm, _PATIENCE_S)
+
     def _swap(self, *, moving: bool) -> None:
         figures = self._figures
         self._count += 1
@@ -264,11 +193,13 @@ class _Run:
         self._count += 1
         folder = self._folder / f"bad{self._count}"
         BAD_BUNDLES[kind](self._good, folder, self._rng)
+        begin_s = time.monotonic()
         try:
             number = self._client.request(str(folder))
             refused = self._client.wait(number, _WAIT_S)["state"] == "refused"
         except SwapRefusedError:
             refused = True
+        self._offers.append((begin_s, time.monotonic()))
         shutil.rmtree(folder)
         if refused:
             self._figures.refused += 1
@@ -293,14 +224,15 @@ class _Run:
             raise RolloutError("the supervisor or the arm tells no diagnostics")
         figures.in_motion = sum(swap.in_motion for swap in self._swaps)
         figures.took_s = [swap.end_s - swap.begin_s for swap in self._swaps]
-        undisturbed = [s for s in self._swaps if calm.was_calm(s.begin_s, s.end_s)]
+        undisturbed = [s for s in self._swaps if calm.was_calm((s.begin_s, s.end_s + _AFTER_S))]
         figures.calm = len(undisturbed)
         figures.calm_in_motion = sum(swap.in_motion for swap in undisturbed)
-        figures.held_up_share = calm.held_up_share
-        figures.missed_ticks = calm.missed_ticks.calm
-        figures.missed_ticks_held_up = calm.missed_ticks.held_up
-        figures.limit_violations = calm.limit_violations.calm
-        figures.limit_violations_held_up = calm.limit_violations.held_up
+        spans = [(s.begin_s, s.end_s + _AFTER_S) for s in self._swaps] + self._offers
+        figures.held_up_share = calm.held_up_share(spans)
+        missed, violations = calm.missed_ticks(spans), calm.limit_violations(spans)
+        figures.missed_ticks, figures.missed_ticks_held_up = missed.calm, missed.held_up
+        figures.limit_violations = violations.calm
+        figures.limit_violations_held_up = violations.held_up
         for at_s, cause in self._stops:
-            where = figures.stops if calm.was_calm(at_s, at_s) else figures.stops_held_up
+            where = figures.stops if calm.was_calm((at_s, at_s)) else figures.stops_held_up
             where.append(cause)

@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from harness import Graph, ros_graph
 from rclpy.node import Node
 
-from levine_policy_node.bench.calm_time import CalmTime
+from levine_policy_node.bench.calm_time import CalmTime, Counted
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.diagnostics import diagnostics_to_msg
 
@@ -46,11 +46,13 @@ def tellers():
 def test_what_is_counted_while_nothing_is_held_up_is_all_calm(tellers):
     begin_s = tellers.tell(5, 7, 3)
     end_s = tellers.tell(6, 9, 3)
-    calm = tellers.calm
-    assert (calm.missed_ticks.calm, calm.missed_ticks.held_up) == (1, 0)
-    assert (calm.limit_violations.calm, calm.limit_violations.held_up) == (2, 0)
-    assert calm.was_calm(begin_s, end_s)
-    assert calm.held_up_share == 0.0
+    calm, span = tellers.calm, [(begin_s, end_s)]
+    assert calm.missed_ticks(span) == Counted(1, 0)
+    assert calm.limit_violations(span) == Counted(2, 0)
+    assert calm.was_calm(span[0])
+    assert calm.is_calm()
+    assert calm.held_up_share(span) == 0.0
+    assert calm.missed_ticks([(end_s + 1.0, end_s + 2.0)]) == Counted()
 
 
 def test_a_machine_that_was_held_up_excuses_both(tellers):
@@ -59,17 +61,18 @@ def test_a_machine_that_was_held_up_excuses_both(tellers):
     end_s = tellers.tell(4, 8, 0)
     tellers.late_s = 0.0
     after_s = tellers.tell(5, 8, 0)
-    calm = tellers.calm
-    assert (calm.missed_ticks.calm, calm.missed_ticks.held_up) == (1, 4)
-    assert (calm.limit_violations.calm, calm.limit_violations.held_up) == (0, 8)
-    assert not calm.was_calm(begin_s, end_s)
-    assert calm.was_calm(after_s, after_s)
-    assert calm.held_up_share == 0.5
+    calm, span = tellers.calm, [(begin_s, after_s)]
+    assert calm.missed_ticks(span) == Counted(1, 4)
+    assert calm.limit_violations(span) == Counted(0, 8)
+    assert not calm.was_calm((begin_s, end_s))
+    assert calm.was_calm((after_s, after_s))
+    assert calm.held_up_share(span) == 0.5
 
 
 def test_an_arm_that_was_late_excuses_no_tick(tellers):
-    tellers.tell(0, 0, 0)
-    tellers.tell(2, 3, 1)
+    begin_s = tellers.tell(0, 0, 0)
+    span = [(begin_s, tellers.tell(2, 3, 1))]
     calm = tellers.calm
-    assert (calm.missed_ticks.calm, calm.missed_ticks.held_up) == (2, 0)
-    assert (calm.limit_violations.calm, calm.limit_violations.held_up) == (0, 3)
+    assert calm.missed_ticks(span) == Counted(2, 0)
+    assert calm.limit_violations(span) == Counted(0, 3)
+    assert not calm.is_calm()
