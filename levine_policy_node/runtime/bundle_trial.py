@@ -117,10 +117,16 @@ class Trials:
             self._end()
 
     def _ask(self, request: Mapping[str, object], patience_s: float) -> tuple[int | None, str]:
-        """Exit code of the child, negative for a signal, None if it took too long; its last line.
+        """The child's exit code (negative: a signal; None: it took too long) and its last line."""
+        reused = self._server is not None
+        code, last = self._answer(request, patience_s)
+        if reused and self._server is None and code is not None:
+            # It runs nothing of a bundle, so that it has died says nothing about this one.
+            return self._answer(request, patience_s)
+        return code, last
 
-        A server that dies, or is of no more use, is replaced by the next trial.
-        """
+    def _answer(self, request: Mapping[str, object], patience_s: float) -> tuple[int | None, str]:
+        """See `_ask`; a server that is of no more use is ended."""
         server, link = self._running()
         link.settimeout(patience_s)
         try:
