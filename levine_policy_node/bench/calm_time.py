@@ -18,6 +18,7 @@ from rclpy.node import Node
 from levine_policy_node.core.units import NS_PER_S
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import ros_now, stamp_from_msg
+from levine_policy_node.ros.diagnostics import diagnostics_from_msg
 
 _TICK_S = 0.01
 # What a late machine did is seen up to so much later.
@@ -125,11 +126,9 @@ class CalmTime:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         age_ns = ros_now(self._node) - stamp_from_msg(message.header.stamp)
         told_s = time.monotonic() - age_ns / NS_PER_S
-        for status in message.status:
-            teller = self._tellers.get(status.name.rsplit("/", 1)[-1])
-            if teller is not None:
-                values = {v.key: v.value for v in status.values}
-                self._count(teller, values, told_s)
+        for name, values in diagnostics_from_msg(message).items():
+            if name in self._tellers:
+                self._count(self._tellers[name], values, told_s)
 
     def _count(self, teller: _Teller, values: dict[str, str], now_s: float) -> None:
         count, late = int(values[teller.key]), int(values.get(teller.late_key, 0))

@@ -91,6 +91,11 @@ class _Swap:
     end_s: float
     in_motion: bool
 
+    @property
+    def span(self) -> Span:
+        """With what it does to the arm."""
+        return self.begin_s, self.end_s + _AFTER_S
+
 
 class _Run:
     """One run on a graph that is ready."""
@@ -224,10 +229,10 @@ class _Run:
             raise RolloutError("the supervisor or the arm tells no diagnostics")
         figures.in_motion = sum(swap.in_motion for swap in self._swaps)
         figures.took_s = [swap.end_s - swap.begin_s for swap in self._swaps]
-        undisturbed = [s for s in self._swaps if calm.was_calm((s.begin_s, s.end_s + _AFTER_S))]
+        undisturbed = [swap for swap in self._swaps if calm.was_calm(swap.span)]
         figures.calm = len(undisturbed)
         figures.calm_in_motion = sum(swap.in_motion for swap in undisturbed)
-        spans = [(s.begin_s, s.end_s + _AFTER_S) for s in self._swaps] + self._offers
+        spans = [swap.span for swap in self._swaps] + self._offers
         figures.held_up_share = calm.held_up_share(spans)
         missed, violations = calm.missed_ticks(spans), calm.limit_violations(spans)
         figures.missed_ticks, figures.missed_ticks_held_up = missed.calm, missed.held_up

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from levine_policy_node.core.crossfade import CLOSEST_S
 from levine_policy_node.core.limits import JointLimits, excess_segments
 from levine_policy_node.core.plan import Plan, with_brake
 from levine_policy_node.core.shaper import rejoin
@@ -15,7 +16,6 @@ from levine_policy_node.core.timeline_cuts import knots_ns, without_short_segmen
 from levine_policy_node.core.units import NS_PER_S, StampNs, SteadyNs, nanoseconds, seconds
 
 _LATEST_START_S = 2.0
-_SHORTEST_SEGMENT_S = 5e-4
 _SHORTEST_USE_NS = nanoseconds(0.1)
 
 
@@ -104,7 +104,7 @@ def to_steady(
         chunk.accelerations,
         chunk.source,
     )
-    return without_short_segments(moved, _SHORTEST_SEGMENT_S)
+    return without_short_segments(moved, CLOSEST_S)
 
 
 def to_ros(window: Timeline[SteadyNs], offset_ns: int, source: str) -> Timeline[StampNs]:

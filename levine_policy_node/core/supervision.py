@@ -100,13 +100,12 @@ class SupervisorOptions:
     efforts: EffortOptions | None = None
     controller: ControllerOptions = STOCK_CONTROLLER
     obstacles: Obstacles | None = None
+    takeover: TakeoverOptions = FADING
 
     @property
     def kept_s(self) -> float:
         """How long the controller keeps what it has [s]; of single positions it has none ahead."""
         return self.lead_s if self.sends_windows else 0.0
-
-    takeover: TakeoverOptions = FADING
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,5 +32,13 @@ def diagnostics_to_msg(
     return message
 
 
+def diagnostics_from_msg(message: DiagnosticArray) -> dict[str, dict[str, str]]:
+    """Figures by the name of the node, without its namespace."""
+    return {
+        status.name.rsplit("/", 1)[-1]: {v.key: v.value for v in status.values}
+        for status in message.status
+    }
+
+
 def _text(value: str | float) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -22,6 +22,7 @@ from std_srvs.srv import Trigger
 from levine_policy_node.core.success_rate import EpisodeResult
 from levine_policy_node.errors import LevineError
 from levine_policy_node.ros import qos
+from levine_policy_node.ros.diagnostics import diagnostics_from_msg
 from levine_policy_node.ros.operator_client import CALL_TIMEOUT_S, LATCHED_MODES, OperatorClient
 
 READY_TIMEOUT_S = 30.0
@@ -232,6 +233,4 @@ class Rollout(OperatorClient):
         self.episode = json.loads(message.data)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            name = status.name.rsplit("/", 1)[-1]
-            self.diagnostics[name] = {v.key: v.value for v in status.values}
+        self.diagnostics.update(diagnostics_from_msg(message))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process that has loaded everything a trial needs, and forks a child for each.
 
-It runs nothing of a bundle itself, has a single thread, and ends with the process at the other end
-of its socket.
+It runs nothing of a bundle itself and ends with the process at the other end of its socket. Beside
+its own it has one thread, of ONNX Runtime, that only waits.
 """
 
 from __future__ import annotations

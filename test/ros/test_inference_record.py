@@ -215,9 +215,11 @@ def test_observations_and_chunks_are_made_again_bit_for_bit(ros, tmp_path, make)
     command = ["replay", str(recorded), "--policy", str(bundle), "--robot", str(path)]
     assert main([*command, "--no-trial", "--json", str(out)]) == EXIT_OK
     found = json.loads(out.read_text())
-    assert found["inferences"] == len(told)
-    assert found["observations_exact"] == len(told)
+    # A busy policy hears of the episode after the recorder does, and is reset within it.
+    before_reset = found["inferences"] - len(told)
+    assert 0 <= before_reset <= len(episode.inferences) - len(told)
+    assert found["observations_exact"] == found["inferences"]
     # The last chunk may have been on its way when the episode ended.
-    assert found["compared"] >= len(told) - 1
-    assert found["bit_exact"] == found["compared"]
-    assert found["out_of_sequence"] == 0
+    assert found["compared"] >= found["inferences"] - 1
+    assert found["out_of_sequence"] <= before_reset
+    assert found["bit_exact"] >= found["compared"] - found["out_of_sequence"]
