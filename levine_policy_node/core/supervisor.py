@@ -97,7 +97,6 @@ class _Tick:
         self.options = options
         self.occurrences: list[Occurrence] = []
         self.overrun: Overrun | None = None
-        self.delayed = False
         self.blocked = ""
         self.unprepared = False
 
@@ -109,9 +108,11 @@ class _Tick:
         if self.overrun is None:
             delayed = after_late_tick(self.state, self.now_ns, self.options)
             if delayed is not None:
-                self.delayed = True
+                self.unprepared = True
                 self.state = replace(self.state, plan=delayed, ticks=())
             return
+        # Whoever follows the chunk anew in a late tick makes the next one late, too.
+        self.unprepared = self.overrun.gap_s <= self.options.overrun_s
         self.state = replace(self.state, plan=self.overrun.plan, ticks=())
         self._note("OVERRUN", Severity.NOTICE, f"{self.overrun.gap_s * 1e3:.0f} ms in one tick")
 
@@ -141,8 +142,7 @@ class _Tick:
             self.state, watch=watched(self.state, self.now_ns, self.inputs, self.options)
         )
         arrived = self.state.reference is not self.before.reference
-        late = self.overrun is not None and self.overrun.gap_s <= self.options.overrun_s
-        if (arrived or late or self.delayed) and self.state.mode.mode is Mode.POLICY:
+        if arrived and self.state.mode.mode is Mode.POLICY:
             self._follow(prepared)
 
     def _follow(self, prepared: Prepared | None) -> None:
@@ -292,7 +292,7 @@ class _Tick:
             occurrences=tuple(self.occurrences),
             replies=replies,
             faults=state.faults,
-            unprepared=self.unprepared,
+            unprepared=self.unprepared and state.mode.mode is Mode.POLICY,
         )
 
     def _remember(self, sending: Emission) -> None:

@@ -760,6 +760,18 @@ def test_a_late_tick_continues_from_the_brake_the_controller_was_left_with(gap_m
     assert_good(rig)
 
 
+@pytest.mark.parametrize(("windows", "gap_ms"), [(True, 75), (False, 25), (False, 75)])
+def test_a_late_tick_asks_for_its_chunk_again_instead_of_following_it_itself(windows, gap_ms):
+    rig = Rig(options=replace(OPTIONS, sends_windows=windows)).moving()
+    rig.chunks, newest = False, wave(rig.now_ns)
+    assert rig.tick(after_ms=gap_ms).unprepared
+    rig.bad = [rig.prepared(newest)]
+    assert not rig.tick().unprepared
+    assert rig.mode is Mode.POLICY
+    assert rig.state.plan.marks[-2][1] == "policy:wave@0#0"
+    assert_good(rig)
+
+
 @pytest.mark.parametrize("windows", [True, False])
 def test_a_supervisor_that_saw_nothing_for_long_pauses_an_arm_that_stood(windows):
     """The arm has reached the operator's target; while nobody looked, the target went on."""
