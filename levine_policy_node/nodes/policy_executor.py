@@ -24,6 +24,7 @@ from levine_policy_node.core.inference_pace import InferencePace
 from levine_policy_node.core.inference_times import InferenceTimes
 from levine_policy_node.core.observation_news import ObservationNews
 from levine_policy_node.core.units import StampNs, seconds
+from levine_policy_node.nodes.holding import holding
 from levine_policy_node.nodes.inference_log import InferenceLog
 from levine_policy_node.nodes.policy_logs import PolicyLogs
 from levine_policy_node.nodes.policy_ports import PolicyPorts
@@ -157,8 +158,9 @@ class PolicyExecutor(SwapHost):
 
     def _offer_switch(self, *, seam: bool) -> None:
         if self._swap.waiting:
-            with self._planning, self._placing:
-                self._swap.moment(moving=self._mode in MOVING_MODES, seam=seam)
+            with holding(self._planning, self._placing, wait=seam) as held:
+                if held:
+                    self._swap.moment(moving=self._mode in MOVING_MODES, seam=seam)
 
     def _on_joint_state(self, message: JointState) -> None:
         try:
@@ -200,10 +202,9 @@ class PolicyExecutor(SwapHost):
             self._ports.read(self.cameras, self._store)
         self._ports.hear(task=self._reads_task, goal=self._reads_goal)
         self._offer_switch(seam=False)
-        with self._placing:
-            starves = self._slot.placer.starves(ros_now(self))
-        if starves:
-            self.get_logger().warning(self._pace.starved(self._slot.placer.counts.starved))
+        with holding(self._placing, wait=False) as held:
+            if held and self._slot.placer.starves(ros_now(self)):
+                self.get_logger().warning(self._pace.starved(self._slot.placer.counts.starved))
         self._logs.supervisor.tell(self._ports.unsupervised)
         if self._ports.unsupervised is not None and not self._alone:
             with self._placing:
@@ -211,7 +212,7 @@ class PolicyExecutor(SwapHost):
                 self._slot.placer.reset()
                 self._epoch += 1
         self._alone = self._ports.unsupervised is not None
-        self._plan()
+        self._plan(wait=False)
         self._ports.tell(self._news.tick())
 
     def _beat(self) -> None:
@@ -219,10 +220,10 @@ class PolicyExecutor(SwapHost):
         if self._active and self._worker.alive and lately:
             self._ports.heartbeat.publish(UInt64(data=self._worker.completed))
 
-    def _plan(self) -> None:
+    def _plan(self, *, wait: bool = True) -> None:
         """Ask for an inference if one is due and there is an observation for it."""
-        with self._planning:
-            if self._active and self._ports.unsupervised is None:
+        with holding(self._planning, wait=wait) as held:
+            if held and self._active and self._ports.unsupervised is None:
                 self._observe()
 
     def _observe(self) -> None:
@@ -290,8 +291,7 @@ class PolicyExecutor(SwapHost):
         return (len(chunk.positions) - merged.dropped_rows) * chunk.dt_s
 
     def _on_second(self) -> None:
-        hopeless = self._pace.hopeless()
-        if hopeless:
+        if hopeless := self._pace.hopeless():
             self.get_logger().warning(hopeless)
         values: dict[str, str | float] = {
             "policy": self._slot.bundle.source.removeprefix("policy:"),
