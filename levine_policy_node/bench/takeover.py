@@ -25,7 +25,7 @@ from levine_policy_node.bench.unsafe_streams import Sent
 from levine_policy_node.core.modes import Event, Mode
 from levine_policy_node.core.supervision import Decision, SupervisorOptions
 from levine_policy_node.core.takeover import TakeoverOptions
-from levine_policy_node.core.units import SteadyNs, nanoseconds
+from levine_policy_node.core.units import StampNs, SteadyNs, nanoseconds
 from levine_policy_node.dst.controller import ControllerChoice
 from levine_policy_node.dst.judge import judge as judge_trace
 from levine_policy_node.dst.world import Setup, World
@@ -171,7 +171,6 @@ class _Life:
         self._spend(float(self._rng.uniform(0.1, 0.8)))
         if self._mode is not Mode.POLICY:
             return f"{self._mode.value} before a takeover: {self._cause()}"
-        before = self._policy_tag()
         pressed_ns = int(self._world.scheduler.now_ns)
         device.press(kind, self._commanded())
         if not self._until(lambda: self._mode is Mode.HUMAN):
@@ -182,14 +181,16 @@ class _Life:
         self._spend(float(self._rng.uniform(0.1, 0.9)))
         if self._mode is not Mode.HUMAN:
             return f"{kind} lost the arm: {self._cause()}"
-        return self._back(before)
+        return self._back()
 
-    def _back(self, before: str) -> str:
+    def _back(self) -> str:
         """Hand back, or let go and let the policy resume from the pause."""
         handed = self._rng.random() < _HANDS_BACK
         if handed:
             self._device.hand_back()
-            if not self._until(lambda: self._mode is Mode.POLICY):
+            # Who lets go before the device knows of the handback pauses the arm, as they should.
+            heard = self._device.hears
+            if not self._until(lambda: self._mode is Mode.POLICY and heard(Mode.POLICY)):
                 return f"no handback: {self._cause()}"
             self._device.held = False
         else:
@@ -200,7 +201,7 @@ class _Life:
         if not self._until(lambda: self._mode is Mode.POLICY and bool(self._policy_tag())):
             return f"the policy does not lead again: {self._cause()}"
         self._figures.handbacks += handed
-        self._figures.stale += handed and self._policy_tag() == before
+        self._figures.stale += handed and self._follows_what_was_before()
         return ""
 
     def _kind(self) -> Kind:
@@ -232,6 +233,14 @@ class _Life:
         """Whose chunk is commanded now, or "" if it is no policy's."""
         source = "" if self._now is None else self._now.source
         return source if source.startswith("policy:") else ""
+
+    def _follows_what_was_before(self) -> bool:
+        """Whether the inference of the chunk that leads was begun before the handback."""
+        state = self._world.supervisor.state
+        if state.reference is None:
+            return False
+        start_ns = StampNs(int(state.reference.start_ns) + state.offset_ns)
+        return self._world.policy.asked_ns[start_ns] < state.since_ns
 
     def _person_commands(self) -> bool:
         """The command is the person's, or stands, as they do."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from levine_policy_node.core.dead_man import Act, DeadMan
 from levine_policy_node.core.limits import JointLimits
-from levine_policy_node.core.modes import Event
+from levine_policy_node.core.modes import Event, Mode
 from levine_policy_node.core.takeover import RELATIVE
 from levine_policy_node.core.units import FloatArray, SteadyNs, seconds
 from levine_policy_node.dst.arm import JointStates
@@ -123,6 +123,10 @@ class DeviceProcess(Process):
     def hand_back(self) -> None:
         """Press the button that hands back."""
         self._acts |= {Act.HANDBACK}
+
+    def hears(self, mode: Mode) -> bool:
+        """Whether this is the mode that it knows of."""
+        return self._mode == mode.value
 
     def _on_mode(self, mode: str) -> None:
         self._mode = mode

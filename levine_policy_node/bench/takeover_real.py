@@ -12,6 +12,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ _SILENCE_NS = 80_000_000
 # A window reaches back 50 ms from its tick, moved by up to a millisecond away from knots.
 _PAST_NS, _CUT_NS = 52_000_000, 2_000_000
 _AWAY_RAD = 0.3
+_AGAIN = 6
 _HANDS_BACK = 0.7
 
 
@@ -48,8 +50,8 @@ def run_real_takeovers(
 ) -> TakeoverFigures:
     """Make takeovers: the first half with a leader arm, the rest with twists and poses.
 
-    A trial in which the machine itself was held up for a tick is made again, at most as often as
-    there are trials.
+    A trial in which the machine was held up for a tick, or the simulated arm for longer than
+    commands are ahead of it, is made again, up to six times as often as there are trials.
 
     Raises:
         RolloutError: If the graph does not do what a trial needs.
@@ -79,6 +81,25 @@ def run_real_takeovers(
                 finally:
                     bench.hand.close()
     return figures
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What came of one.
+
+    Attributes:
+        problem: Why it was not made, or "".
+        cut: After how many ticks the policy was cut.
+        active_ms: After how long the person commanded.
+        handed: Whether they handed back.
+        stale: Whether the policy went on then with what it had inferred before.
+    """
+
+    problem: str = ""
+    cut: int = 0
+    active_ms: float = 0.0
+    handed: bool = False
+    stale: bool = False
 
 
 class _Bench:
@@ -115,26 +136,29 @@ class _Bench:
         """Make `count` takeovers, and judge what was sent meanwhile."""
         world, figures = self._world, self._figures
         world.spin_until(self.hand.ready, 30.0, "the operator's process")
-        violations = self._violations()
         for number in range(count):
             figures.trials += 1
-            while True:
-                began_s = time.monotonic()
-                problem = self._trial(kinds[number % len(kinds)], rng)
-                held_up = self._probe.late_s(began_s) > _HELD_UP_S
-                if not (problem and held_up and self._again < count):
-                    break
-                self._again += 1
-            if problem:
-                figures.failed.append(problem)
+            self._keep(kinds[number % len(kinds)], *self._undisturbed(number, kinds, rng, count))
             if number % 5 == 4:
                 on_news(f"{figures.trials} takeovers over real processes, again {self._again}")
-        figures.setpoints += [
-            f"the arm's own monitor: {v}" for v in self._new_violations(violations)
-        ]
         self._judge()
 
-    def _trial(self, kind: Kind, rng: random.Random) -> str:
+    def _undisturbed(
+        self, number: int, kinds: tuple[Kind, ...], rng: random.Random, count: int
+    ) -> tuple[_Trial, list[str]]:
+        """A trial that nothing held up, if one comes about, and what the arm's monitor saw."""
+        while True:
+            began_s, before = time.monotonic(), self._world.rollout.report()
+            trial = self._trial(kinds[number % len(kinds)], rng)
+            after = self._world.rollout.report()
+            late_s = self._probe.late_s(began_s)
+            if (
+                late_s <= _HELD_UP_S and after["late"] == before["late"]
+            ) or self._again >= _AGAIN * count:
+                return trial, _new_violations(before, after)
+            self._again += 1
+
+    def _trial(self, kind: Kind, rng: random.Random) -> _Trial:
         world, hand = self._world, self.hand
         try:
             world.engage(rng)
@@ -146,14 +170,11 @@ class _Bench:
             world.spin_until(lambda: self._active_ns() is not None, 3.0, f"a takeover by {kind}")
             world.rollout.spin_for(rng.uniform(0.3, 0.9))
             if world.rollout.mode != "HUMAN":
-                return f"{kind} lost the arm: {world.rollout.cause}"
-            figures = self._measured()
-            problem = self._back(rng, before)
-            if not problem:
-                self._keep(kind, *figures)
-            return problem
+                return _Trial(f"{kind} lost the arm: {world.rollout.cause}")
+            cut, active_ms = self._measured()
+            return replace(self._back(rng, before), cut=cut, active_ms=active_ms)
         except RolloutError as error:
-            return f"{kind}: {error}"
+            return _Trial(f"{kind}: {error}")
         finally:
             hand.held = False
             world.rollout.spin_until(lambda: world.rollout.mode != "HUMAN", 2.0)
@@ -166,28 +187,34 @@ class _Bench:
         cut, active_ms = -(-late_ns // _TICK_NS), (active_ns - self.hand.pressed_ns) / 1e6
         return int(cut), active_ms
 
-    def _keep(self, kind: Kind, cut: int, active_ms: float) -> None:
-        self._figures.made[kind] += 1
-        self._figures.cut_ticks.append(cut)
-        self._figures.active_ms.append(active_ms)
+    def _keep(self, kind: Kind, trial: _Trial, violations: list[str]) -> None:
+        figures = self._figures
+        figures.setpoints += [f"the arm's own monitor: {violation}" for violation in violations]
+        if trial.problem:
+            figures.failed.append(trial.problem)
+            return
+        figures.made[kind] += 1
+        figures.cut_ticks.append(trial.cut)
+        figures.active_ms.append(trial.active_ms)
+        figures.handbacks += trial.handed
+        figures.stale += trial.stale
 
-    def _back(self, rng: random.Random, before: str) -> str:
-        world, figures = self._world, self._figures
+    def _back(self, rng: random.Random, before: str) -> _Trial:
+        world = self._world
         if rng.random() >= _HANDS_BACK:
             self.hand.held = False
             world.spin_until(lambda: world.rollout.mode == "PAUSED", 5.0, "a pause")
-            return ""
+            return _Trial()
         self._commands.clear()
         future = self._takeover.call_async(SetBool.Request(data=False))
         world.spin_until(future.done, 5.0, "the reply to a handback")
         reply = future.result()
         if reply is None or not reply.success:
-            return f"handback refused: {'' if reply is None else reply.message}"
+            return _Trial(f"handback refused: {'' if reply is None else reply.message}")
         again = lambda: any(_is_policy(tag) for _, tag in self._commands)  # noqa: E731
         world.spin_until(again, 5.0, "the policy after a handback")
-        figures.handbacks += 1
-        figures.stale += any(tag == before for _, tag in self._commands)
-        return ""
+        stale = any(tag == before for _, tag in self._commands)
+        return _Trial(handed=True, stale=stale)
 
     # What is heard.
 
@@ -210,14 +237,6 @@ class _Bench:
         for status in message.status:
             if status.name == "MODE" and "-> HUMAN" in status.message:
                 self._taken_ns = int(stamp_from_msg(message.header.stamp))
-
-    def _violations(self) -> int:
-        return int(self._world.rollout.report()["total_violations"])
-
-    def _new_violations(self, before: int) -> list[str]:
-        report = self._world.rollout.report()
-        new = int(report["total_violations"]) - before
-        return [str(v) for v in report["first_violations"][:new]] + ["more"] * max(0, new - 10)
 
     def _judge(self) -> None:
         """Every window, and every change from one to the next."""
@@ -247,6 +266,13 @@ class _Bench:
             window.velocities,
             window.accelerations,
         )
+
+
+def _new_violations(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What the arm's monitor has seen since; it keeps the first in words."""
+    new = int(after["total_violations"]) - int(before["total_violations"])
+    told = after["first_violations"][len(before["first_violations"]) :]
+    return [str(violation) for violation in told] + ["more"] * (new - len(told))
 
 
 def _is_policy(tag: str) -> bool:

@@ -10,12 +10,13 @@ from levine_policy_node.core.gate import TICKS_COMPARED, tick_trip, window_trip
 from levine_policy_node.core.modes import COMMANDING, LATCHED, MOVING, Mode
 from levine_policy_node.core.motions import HOME_SOURCE, lead_time
 from levine_policy_node.core.plan import HOLD, STOP, Plan
-from levine_policy_node.core.supervision import SupervisorOptions, SupervisorState
+from levine_policy_node.core.supervision import Rest, SupervisorOptions, SupervisorState
 from levine_policy_node.core.timeline import JointPoint, Timeline
-from levine_policy_node.core.units import SteadyNs, nanoseconds
+from levine_policy_node.core.units import SteadyNs, nanoseconds, seconds
 
 # A window is sent with the tick nearest its period, also when that tick is a little early.
 _DUE_SHARE = 0.75
+_REST_SHARE = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,13 @@ class Emission:
         command: The commanded state now; None where nothing is sent.
         window: For the controller; None if not due.
         window_until_ns: Until when the window is the plan; then comes its brake.
+        rest: For the controller instead, whatever its clock says; None if not due.
     """
 
     command: JointPoint | None = None
     window: Timeline[SteadyNs] | None = None
     window_until_ns: int = 0
+    rest: Rest | None = None
 
 
 def window_due(state: SupervisorState, now_ns: SteadyNs, options: SupervisorOptions) -> bool:
@@ -63,14 +66,28 @@ def emission(
     command = None if last_brake else plan.sample(now_ns)
     if Fault.CLOCK_STEPPED in state.faults:
         # A controller that takes a window for one of the future goes there from where it is,
-        # anew with each; one that hears nothing more ends what it has, or holds.
-        return Emission(command)
+        # anew with each, and on for as long as its clock was set back if it hears nothing more.
+        due = Fault.CLOCK_STEPPED not in before.faults and options.sends_windows
+        return Emission(command, rest=_rest(plan, now_ns) if due else None)
     unchanged = plan is before.plan and state.sent is not None
     if not options.sends_windows or (unchanged and not window_due(state, now_ns, options)):
         return Emission(command)
     end_ns = SteadyNs(int(now_ns) + nanoseconds(options.window_s))
     window, until_ns = plan.window(now_ns, end_ns, options.limits)
     return Emission(command, window, until_ns)
+
+
+def _rest(plan: Plan, now_ns: SteadyNs) -> Rest | None:
+    """Where a plan that stops ends; None if it has.
+
+    The controller may follow the plan, go on as it went, or hold since its clock stepped. A
+    quintic that is given half as long again as the stop takes keeps each of these within 1.4
+    times the acceleration of the stop.
+    """
+    left_s = seconds(plan.end_ns - int(now_ns))
+    if left_s <= 0.0:
+        return None
+    return Rest(plan.timeline.positions[-1], _REST_SHARE * left_s)
 
 
 def emission_trip(

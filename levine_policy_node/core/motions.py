@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from levine_policy_node.core.faults import Fault
 from levine_policy_node.core.plan import STOP, Plan
 from levine_policy_node.core.shaper import brake, move_to
 from levine_policy_node.core.supervision import SupervisorOptions, SupervisorState
@@ -105,7 +106,8 @@ def after_overrun(
     state: SupervisorState, now_ns: SteadyNs, options: SupervisorOptions
 ) -> Overrun | None:
     """What the controller has fallen back to, or None if this tick came in time."""
-    if state.plan is None or state.ticked_ns is None:
+    if state.plan is None or state.ticked_ns is None or Fault.CLOCK_STEPPED in state.faults:
+        # Since the clock stepped, nothing is sent that could run out.
         return None
     gap_s = seconds(now_ns - state.ticked_ns)
     if options.sends_windows:

@@ -145,6 +145,19 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """What a controller is told whose clock does not go with ours.
+
+    Attributes:
+        position: Where it is to be at rest, (J,) [rad].
+        duration_s: How long after it has read this, from wherever it is [s].
+    """
+
+    position: FloatArray
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """Whether an act was accepted, and if not why."""
 
@@ -206,6 +219,7 @@ class Decision:
         proposal: What the active source asked for, before any limit.
         proposal_source: Its source tag.
         window: To be sent to the controller now, on the steady clock; None if not due.
+        rest: To be sent instead, once; None but where the clocks disagree.
         offset_ns: ROS clock minus steady clock to stamp the window with.
         occurrences: What happened.
         replies: One for each request.
@@ -229,6 +243,7 @@ class Decision:
     efforts: FloatArray | None = None
     asked_efforts: FloatArray | None = None
     unprepared: bool = False
+    rest: Rest | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,6 +288,7 @@ class _Tick:
             proposal=asked,
             proposal_source=asked_by,
             window=sending.window,
+            rest=sending.rest,
             offset_ns=state.offset_ns,
             occurrences=tuple(self.occurrences),
             replies=replies,
@@ -310,8 +311,6 @@ class _Tick:
         elif state.mode.mode not in COMMANDING:
             state = replace(state, ticks=(), sent=None)
         self.state = state
-
-    # Bookkeeping.
 
     def _note(self, name: str, severity: Severity, text: str) -> None:
         self.occurrences.append(Occurrence(name, severity, text))

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from levine_policy_node.core.cdr import CdrError, CdrReader, CdrWriter, Header
+from levine_policy_node.core.supervision import Rest
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs
 
@@ -23,17 +25,45 @@ def trajectory_bytes(timeline: Timeline[StampNs]) -> bytes:
 
     `header.stamp` is the absolute start and `header.frame_id` the source tag.
     """
-    joints, knots = len(timeline.joint_names), len(timeline.times_s)
-    times_ns = np.rint(timeline.times_s * NS_PER_S).astype(np.int64)
+    knots = _Knots(timeline.positions, timeline.velocities, timeline.accelerations)
+    header = Header(timeline.start_ns, timeline.source)
+    return _bytes(header, timeline.joint_names, timeline.times_s, knots)
+
+
+def rest_bytes(joint_names: tuple[str, ...], rest: Rest, source: str) -> bytes:
+    """Serialize a rest as a trajectory of one point.
+
+    A stamp of zero starts a trajectory when the controller first samples it, and the way to its
+    first point begins in the state that it commands then (joint_trajectory_controller,
+    `Trajectory::update` and `Trajectory::sample`).
+    """
+    pose = rest.position[np.newaxis]
+    knots = _Knots(pose, np.zeros_like(pose), np.zeros_like(pose))
+    return _bytes(Header(StampNs(0), source), joint_names, np.array([rest.duration_s]), knots)
+
+
+class _Knots(NamedTuple):
+    """Each of shape (K, J)."""
+
+    positions: FloatArray
+    velocities: FloatArray
+    accelerations: FloatArray
+
+
+def _bytes(
+    header: Header, joint_names: tuple[str, ...], times_s: FloatArray, values: _Knots
+) -> bytes:
+    knots, joints = values.positions.shape
+    times_ns = np.rint(times_s * NS_PER_S).astype(np.int64)
     points = np.zeros(knots, _point_type(joints))
-    for field in ("positions", "velocities", "accelerations"):
+    for field, array in values._asdict().items():
         points[f"{field}_length"] = joints
-        points[field] = getattr(timeline, field)
+        points[field] = array
     points["sec"], points["nanosec"] = np.divmod(times_ns, NS_PER_S)
     writer = CdrWriter()
-    writer.header(Header(timeline.start_ns, timeline.source))
+    writer.header(header)
     writer.uint32(joints)
-    for name in timeline.joint_names:
+    for name in joint_names:
         writer.string(name)
     writer.uint32(knots)
     body = points.tobytes()

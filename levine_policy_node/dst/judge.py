@@ -20,10 +20,10 @@ from levine_policy_node.sim.limit_checks import SetpointCheck
 
 _MOVING = {"POLICY", "HUMAN", "STOPPING"}
 _SILENT = {"INIT", "DISARMED", "FAULT", "ESTOP"}
-# Relative to the limit. The setpoint's positions are rounded to 1e-16, which the third difference
-# over a segment of a millisecond enlarges by 6e10.
+# Relative to the limit. A position near 3 rad that is the sum of a few pieces is rounded to 1e-15,
+# which the third difference over a segment of 0.2 ms enlarges by 7e12.
 _EXCESS = 1e-6
-_ROUNDING = 4e-16
+_ROUNDING = 1e-15
 _SAMPLES = np.linspace(0.0, 1.0, 9)
 _AT_REST_RAD_S = 0.02
 _STANDS_RAD = 1e-9

@@ -104,6 +104,7 @@ class PolicyProcess(Process):
         spoil: Changes what is published, as a broken or hostile process could; None for nothing.
         pace: What the executor knows of its own speed.
         published_ns: When it published a chunk last.
+        asked_ns: When the inference of each chunk began, by the start it was published with.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class PolicyProcess(Process):
         self.spoil: Spoil | None = None
         self.pace = InferencePace()
         self.published_ns = 0
+        self.asked_ns: dict[StampNs, int] = {}
         self._clock: RosClock | None = None
         self._motion: Motion | None = None
         self._rng = random.Random(0)
@@ -238,10 +240,10 @@ class PolicyProcess(Process):
                 self._limits.names, seen.stamp_ns, _ROW_S, rows, f"policy:dst@0#{epoch}"
             )
             took_s = seconds(int(self.scheduler.now_ns) - asked_ns)
-            self.pace.add(took_s, self._publish(chunk))
+            self.pace.add(took_s, self._publish(chunk, asked_ns))
         self._plan()
 
-    def _publish(self, chunk: ActionChunk) -> float:
+    def _publish(self, chunk: ActionChunk, asked_ns: int) -> float:
         merged = self._placer.place(
             chunk,
             self._now(),
@@ -255,5 +257,6 @@ class PolicyProcess(Process):
         if self.spoil is not None:
             self.trace.add(self.scheduler.now_ns, "spoiled", len(data))
         self.published_ns = int(self.scheduler.now_ns)
+        self.asked_ns[placed.start_ns] = asked_ns
         self._bus.publish(self, "policy/action_chunk", data)
         return (len(chunk.positions) - merged.dropped_rows) * chunk.dt_s

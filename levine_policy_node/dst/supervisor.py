@@ -23,6 +23,7 @@ from levine_policy_node.dst.inbox import Inbox, subscribe
 from levine_policy_node.dst.process import Process
 from levine_policy_node.dst.scheduler import RosClock, Scheduler
 from levine_policy_node.dst.trace import Trace
+from levine_policy_node.sim.controller_trajectory import rest_command
 
 _GRAPH_PERIOD_S = 0.1
 _BEAT_S = 0.05
@@ -100,6 +101,11 @@ class SupervisorProcess(Process):
                 window = to_ros(decision.window, decision.offset_ns, decision.source)
                 self.trace.add(now_ns, "window", str(decision.mode), window)
                 self._bus.publish(self, "controller/command", window)
+            if decision.rest is not None:
+                told = decision.rest
+                self.trace.add(now_ns, "rest", told.duration_s, told.position)
+                names = self.options.limits.names
+                self._bus.publish(self, "controller/command", rest_command(names, told))
         elif decision.command is not None:
             self._bus.publish(self, "controller/command", decision.command.position)
 

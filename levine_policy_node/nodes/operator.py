@@ -50,6 +50,7 @@ from levine_policy_node.ros.edge_log import EdgeLog
 from levine_policy_node.ros.entrypoint import run
 from levine_policy_node.ros.messages import MessageError, by_name
 from levine_policy_node.ros.parameters import load_parameters
+from levine_policy_node.ros.scheduling import PROMPT, set_urgency, switch_threads_often
 from levine_policy_node.runtime.hand_jog import HandJog
 
 _REOPEN_NS = nanoseconds(1.0)
@@ -259,6 +260,9 @@ class Operator(Node):
 
 def main(argv: list[str] | None = None) -> int:
     """Run the node as its own process."""
+    # A person's hand is no less urgent than the policy.
+    set_urgency(PROMPT)
+    switch_threads_often()
     return run(lambda: [Operator()], argv)
 
 

@@ -205,6 +205,9 @@ class SafetySupervisor(Node):
         if isinstance(self._controller, JointTrajectoryOutput):
             if decision.window is not None:
                 self._controller.send_window(decision.window, decision.offset_ns, decision.source)
+            if decision.rest is not None:
+                names = self._options.limits.names
+                self._controller.send_rest(decision.rest, names, decision.source)
         elif isinstance(self._controller, ForwardEffortOutput):
             if decision.efforts is not None:
                 self._controller.send_efforts(decision.efforts)

@@ -21,6 +21,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from levine_policy_node.core.units import NS_PER_S, StampNs, nanoseconds
 from levine_policy_node.nodes.sim_cameras import CameraOptions, CameraThread, SimCamera
+from levine_policy_node.nodes.sim_commands import judged, read_command
 from levine_policy_node.nodes.sim_control import ControlThread
 from levine_policy_node.nodes.sim_reference import ReferencePublisher
 from levine_policy_node.nodes.sim_setup import (
@@ -33,21 +34,17 @@ from levine_policy_node.nodes.sim_setup import (
 from levine_policy_node.robot import load_robot
 from levine_policy_node.robot_effort import effort_options
 from levine_policy_node.ros import qos
-from levine_policy_node.ros.clocks import ros_now, stamp_from_msg, stamp_to_msg, steady_now
+from levine_policy_node.ros.clocks import ros_now, stamp_to_msg, steady_now
 from levine_policy_node.ros.diagnostics import diagnostics_to_msg
 from levine_policy_node.ros.entrypoint import run
 from levine_policy_node.ros.messages import (
     MessageError,
-    duration_from_msg,
     goal_to_msg,
     image_to_msg,
-    timeline_from_msg,
 )
 from levine_policy_node.ros.parameters import load_parameters
 from levine_policy_node.ros.scheduling import URGENT, set_urgency, switch_threads_often
 from levine_policy_node.sim.arm import ArmOptions, JointReading
-from levine_policy_node.sim.controller_trajectory import TrajectoryCommand, TrajectoryPoint
-from levine_policy_node.sim.limit_checks import check_trajectory
 from levine_policy_node.sim.plant import Plant, PlantOptions, hard_limits
 from levine_policy_node.sim.scene import ImageArray, prepare_gl
 from levine_policy_node.sim.tasks import make_task
@@ -135,8 +132,10 @@ class SimArm(Node):
         name = self._robot.controller.name
         # Deeper than the sender's queue: the monitor must see every command.
         if self._plant.controller_name == "joint_trajectory":
+            # As bytes, which rclpy's types do not know of.
+            heard: Any = self._on_trajectory
             self.create_subscription(
-                JointTrajectory, f"{name}/joint_trajectory", self._on_trajectory, qos.TICKS
+                JointTrajectory, f"{name}/joint_trajectory", heard, qos.TICKS, raw=True
             )
         else:
             self.create_subscription(
@@ -177,23 +176,24 @@ class SimArm(Node):
     def _publish_frame(self, name: str, pixels: ImageArray, stamp_ns: StampNs) -> None:
         self._frames[name].publish(image_to_msg(pixels, stamp_ns, name))
 
-    def _on_trajectory(self, message: JointTrajectory, info: Mapping[str, Any]) -> None:
+    def _on_trajectory(self, data: bytes, info: Mapping[str, Any]) -> None:
         received_ns, now_ns = steady_now(), ros_now(self)
-        command = trajectory_command_from_msg(message)
+        try:
+            command, fields = read_command(data)
+        except MessageError as error:
+            self._warn_rejected(str(error))
+            return
         with self._lock:
             self._plant.monitor.was_late(now_ns - info["source_timestamp"])
             reason = self._plant.receive_trajectory(command, now_ns, received_ns)
         if reason is not None:
             self._warn_rejected(reason)
             return
-        try:
-            timeline = timeline_from_msg(message, self._robot.joint_names)
-        except MessageError:
-            return  # Without all derivatives only the setpoints can be judged.
-        # A millisecond of work, so not under the lock the control thread needs.
-        findings = check_trajectory(timeline, self._limits)
-        with self._lock:
-            self._plant.monitor.record(findings)
+        # Half a millisecond of work, so not under the lock the control thread needs.
+        findings = judged(fields, self._robot.joint_names, self._limits)
+        if findings is not None:
+            with self._lock:
+                self._plant.monitor.record(findings)
 
     def _on_forward_command(self, message: Float64MultiArray) -> None:
         values = np.array(message.data, dtype=np.float64)
@@ -273,24 +273,6 @@ def _load(before: _Sample, now: _Sample, control: ControlThread) -> dict[str, st
     for camera, count in now.frames.items():
         values[f"{camera}_fps"] = f"{(count - before.frames.get(camera, 0)) / span_s:.1f}"
     return values
-
-
-def trajectory_command_from_msg(message: JointTrajectory) -> TrajectoryCommand:
-    """Read a trajectory as it was sent, right or wrong."""
-    return TrajectoryCommand(
-        tuple(message.joint_names),
-        stamp_from_msg(message.header.stamp),
-        tuple(
-            TrajectoryPoint(
-                nanoseconds(duration_from_msg(point.time_from_start)),
-                np.array(point.positions),
-                np.array(point.velocities),
-                np.array(point.accelerations),
-                np.array(point.effort),
-            )
-            for point in message.points
-        ),
-    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import String
 
 from levine_policy_node.ros import qos
 from levine_policy_node.ros.security import in_one_line, require_security
+from levine_policy_node.ros.spin import Spinner
 from levine_policy_node.sros2 import OPERATOR, enclave_path
 
 CALL_TIMEOUT_S = 5.0
@@ -33,14 +33,14 @@ class OperatorClient:
         with in_one_line():
             self.context.init(args=["--ros-args", "--enclave", enclave_path(OPERATOR, namespace)])
             self.node = Node(name, namespace=namespace, context=self.context)
-        self._executor = SingleThreadedExecutor(context=self.context)
-        self._executor.add_node(self.node)
+        # Whoever watches a graph on the robot's computer is not to be its busiest process.
+        self._spinner = Spinner([self.node])
         self.mode = ""
         self.node.create_subscription(String, "supervisor/mode", self._on_mode, qos.MODE)
 
     def close(self) -> None:
         """Leave the graph."""
-        self._executor.shutdown()
+        self._spinner.close()
         self.node.destroy_node()
         self.context.try_shutdown()
 
@@ -51,7 +51,7 @@ class OperatorClient:
             left_s = deadline - time.monotonic()
             if left_s <= 0.0:
                 return False
-            self._executor.spin_once(timeout_sec=min(left_s, 0.05))
+            self._spinner.turn(left_s)
         return True
 
     def spin_for(self, duration_s: float) -> None:

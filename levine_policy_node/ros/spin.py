@@ -45,12 +45,13 @@ class Spinner:
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._nodes = tuple(nodes)
-        self._rest = SingleThreadedExecutor()
+        self._rest = SingleThreadedExecutor(context=self._nodes[0].context)
         for node in self._nodes:
             self._rest.add_node(node)
         self._waited: list[Any] = []
         self._parameters: list[int] = []
         self._wait_set: Any = None
+        self._rest_due_s = 0.0
 
     def spin(self, stop: threading.Event) -> None:
         """Run until `stop` is set; what a callback raises is raised here.
@@ -58,17 +59,28 @@ class Spinner:
         Raises:
             ExternalShutdownException: If the context is shut down meanwhile.
         """
-        rest_due_s = 0.0
         try:
             while not stop.is_set():
-                if not self._nodes[0].context.ok():
-                    raise ExternalShutdownException
-                self._take_messages(max(0.0, rest_due_s - time.monotonic()))
-                if time.monotonic() >= rest_due_s:
-                    self._run_rest()
-                    rest_due_s = time.monotonic() + REST_S
+                self.turn(REST_S)
         finally:
-            self._forget_wait_set()
+            self.close()
+
+    def turn(self, timeout_s: float) -> None:
+        """Wait for messages, at most so long, and hand them over; run the rest if it is due.
+
+        Raises:
+            ExternalShutdownException: If the context is shut down.
+        """
+        if not self._nodes[0].context.ok():
+            raise ExternalShutdownException
+        self._take_messages(min(timeout_s, max(0.0, self._rest_due_s - time.monotonic())))
+        if time.monotonic() >= self._rest_due_s:
+            self._run_rest()
+            self._rest_due_s = time.monotonic() + REST_S
+
+    def close(self) -> None:
+        """Let go of the nodes; `spin` does so itself."""
+        self._forget_wait_set()
 
     def _take_messages(self, timeout_s: float) -> None:
         """Wait for messages and hand them over."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from levine_policy_node.core.supervision import Rest
 from levine_policy_node.core.timeline import JointPoint, Timeline, quintic_coefficients
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs, nanoseconds, seconds
 
@@ -180,6 +181,13 @@ def _interpolate(
         (order * powers[:5]) @ c[1:],
         (order[:4] * order[1:] * powers[:4]) @ c[2:],
     )
+
+
+def rest_command(joint_names: tuple[str, ...], rest: Rest) -> TrajectoryCommand:
+    """The rest as the message a controller would get."""
+    still = np.zeros_like(rest.position)
+    point = TrajectoryPoint(nanoseconds(rest.duration_s), rest.position, still, still)
+    return TrajectoryCommand(joint_names, StampNs(0), (point,))
 
 
 def command_of(window: Timeline[SteadyNs]) -> TrajectoryCommand:

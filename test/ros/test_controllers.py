@@ -21,7 +21,7 @@ from levine_policy_node.core.limits import first_excess
 from levine_policy_node.core.plan import Plan
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import StampNs, SteadyNs, seconds
-from levine_policy_node.nodes.sim_arm import trajectory_command_from_msg
+from levine_policy_node.nodes.sim_commands import trajectory_command_from_msg
 from levine_policy_node.resources import share_directory
 from levine_policy_node.robot import load_robot
 from levine_policy_node.ros import qos

@@ -9,8 +9,13 @@ from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message, serialize_message
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from levine_policy_node.core.supervision import Rest
 from levine_policy_node.core.timeline import Timeline
-from levine_policy_node.core.trajectory_message import read_trajectory, trajectory_bytes
+from levine_policy_node.core.trajectory_message import (
+    read_trajectory,
+    rest_bytes,
+    trajectory_bytes,
+)
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.ros.messages import (
     MessageError,
@@ -38,6 +43,23 @@ def test_trajectory(joints, stamp_ns, source, knots, seed):
     assert (read.joint_names, read.start_ns, read.source) == (joints, stamp_ns, source)
     for field in ("times_s", "positions", "velocities", "accelerations"):
         assert np.array_equal(getattr(read, field), getattr(slowly, field))
+
+
+@given(names, texts, st.integers(1, 10**10), st.integers(0, 2**32 - 1))
+def test_a_rest_is_a_trajectory_of_one_point_without_a_stamp(joints, source, duration_ns, seed):
+    pose = np.random.default_rng(seed).normal(size=len(joints))
+    data = rest_bytes(joints, Rest(pose, duration_ns / 1e9), source)
+    still = [0.0] * len(joints)
+    sec, nanosec = divmod(duration_ns, 10**9)
+    point = JointTrajectoryPoint(
+        positions=pose.tolist(),
+        velocities=still,
+        accelerations=still,
+        time_from_start=Duration(sec=sec, nanosec=nanosec),
+    )
+    message = JointTrajectory(joint_names=list(joints), points=[point])
+    message.header.frame_id = source
+    assert deserialize_message(data, JointTrajectory) == message
 
 
 def whole(changes: dict) -> JointTrajectory:

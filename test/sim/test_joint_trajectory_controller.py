@@ -8,10 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from levine_policy_node.core.supervision import Rest
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.sim.controller_semantics import SEMANTICS
-from levine_policy_node.sim.controller_trajectory import TrajectoryCommand, TrajectoryPoint
+from levine_policy_node.sim.controller_trajectory import (
+    TrajectoryCommand,
+    TrajectoryPoint,
+    rest_command,
+)
 from levine_policy_node.sim.joint_trajectory_controller import (
     JointTrajectoryController,
     TrajectoryControllerOptions,
@@ -332,3 +337,23 @@ def test_a_clock_that_steps_back_into_an_earlier_segment_ends_the_trajectory(sem
     run(made, 5, first=30)
     # Not before the state it was joined from, but before the segment it was in.
     assert run(made, 1, first=32)[0, 0] == 0.99
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+@pytest.mark.parametrize("step_s", [-10.0, 0.0, 10.0])
+@pytest.mark.parametrize("in_flight", [True, False])
+def test_a_rest_ends_a_motion_whatever_the_clock_says(semantics, step_s, in_flight):
+    made = controller(semantics=semantics)
+    moving(made)
+    made.receive(command([point(0.0, STILL, STILL), point(2.0, [1, 1, 1], STILL)]), START)
+    run(made, 50)
+    first = 50 + round(step_s * 100)
+    if in_flight:
+        # Stamped by the clock as it was.
+        ahead = [point(0.0, [0.2] * 3, [0.5] * 3), point(1.5, [1, 1, 1], STILL)]
+        made.receive(command(ahead, stamp=START + 500_000_000), START)
+        run(made, 2, first=first)
+    made.receive(rest_command(NAMES, Rest(np.full(3, 0.3), 0.5)), START)
+    told = run(made, 60, first=first + 2)
+    np.testing.assert_allclose(told[52:], 0.3, atol=1e-12)
+    assert np.abs(np.diff(told, axis=0)).max() < 0.02

@@ -51,6 +51,14 @@ def test_tests_that_stand_in_for_a_case_exist():
         assert what
 
 
+# A window that was on its way when the controller's clock was set back had the arm go on for ten
+# seconds.
+@pytest.mark.parametrize(("name", "seed"), [("clock_back", 3), ("clock_back", 4)])
+def test_an_arm_whose_clock_was_set_back_comes_to_rest(name, seed):
+    _, outcome, _ = run_trial(find_case(name), seed=seed)
+    assert outcome.problems == ()
+
+
 # One trial of every fourth, of another robot, controller and phase each; `make faults` runs all.
 @pytest.mark.parametrize("case", CASES[::4], ids=lambda case: case.name)
 def test_case(case):

@@ -598,8 +598,14 @@ def test_a_step_of_the_ros_clock_stops_the_arm_and_a_reset_forgets_it():
     assert rig.tick().mode.mode is Mode.STOPPING
     rig.until(Mode.PSTOP)
     # A controller that was set back goes to each window anew, as long as there are any.
-    stopping = (d for d in rig.decisions if Fault.CLOCK_STEPPED in d.faults)
+    stopping = [d for d in rig.decisions if Fault.CLOCK_STEPPED in d.faults]
     assert all(d.window is None for d in stopping)
+    # It is told once to come to rest, whatever its clock says.
+    told, *more = [d.rest for d in stopping if d.rest is not None]
+    assert not more
+    np.testing.assert_array_equal(told.position, rig.state.plan.timeline.positions[-1])
+    assert 0.0 < told.duration_s < 2.0
+    assert all(o.name != "OVERRUN" for d in stopping for o in d.occurrences)
     assert rig.ask(Event.RESET).accepted
     assert rig.ask(Event.ARM).accepted
     assert rig.state.offset_ns == rig.offset_ns

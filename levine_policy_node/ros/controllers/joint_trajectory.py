@@ -18,8 +18,9 @@ from rclpy.node import Node
 from trajectory_msgs.msg import JointTrajectory
 
 from levine_policy_node.core.reference import to_ros
+from levine_policy_node.core.supervision import Rest
 from levine_policy_node.core.timeline import Timeline
-from levine_policy_node.core.trajectory_message import trajectory_bytes
+from levine_policy_node.core.trajectory_message import rest_bytes, trajectory_bytes
 from levine_policy_node.core.units import SteadyNs
 from levine_policy_node.ros.controllers.command_topic import CommandTopic
 
@@ -42,3 +43,7 @@ class JointTrajectoryOutput(CommandTopic):
             source: Source tag of the motion.
         """
         self._publisher.publish(trajectory_bytes(to_ros(window, offset_ns, source)))
+
+    def send_rest(self, rest: Rest, joint_names: tuple[str, ...], source: str) -> None:
+        """Publish what brings the arm to rest whatever the controller's clock says."""
+        self._publisher.publish(rest_bytes(joint_names, rest, source))
