@@ -8,7 +8,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from levine_policy_node.ros import qos
+from levine_policy_node.ros import qos, spin
 from levine_policy_node.ros.spin import Spinner
 
 
@@ -81,6 +81,17 @@ def test_every_kind_of_callback_runs(spinning):
     node.guard.trigger()
     assert node.done.wait(10.0)
     assert not errors
+
+
+def test_who_asks_does_not_wait_for_the_rest(monkeypatch, spinning):
+    ros, node, _ = spinning
+    assert ros.call(Trigger, "ask", Trigger.Request()).success
+    monkeypatch.setattr(spin, "REST_S", 4.0)
+    ticks = node.ticks
+    for _ in range(3):
+        assert ros.call(Trigger, "ask", Trigger.Request()).success
+    # Each answer runs whatever else is due, and nothing runs the timer otherwise.
+    assert node.ticks <= ticks + 8
 
 
 def test_what_a_callback_raises_ends_the_spinning(spinning):
