@@ -133,16 +133,17 @@ def implausible(chunk: ActionChunk, limits: JointLimits, arm: FloatArray) -> str
     )
 
 
-def accident(rows: Sequence[ShadowRows], names: Sequence[str]) -> str:
+def accident(rows: Sequence[ShadowRows], names: Sequence[str], *, absolute: bool) -> str:
     """What mistake of the export makes the candidate differ from the active policy, or "".
 
     Args:
         rows: Of all observations so far.
         names: J joint names.
+        absolute: Whether the candidate tells its joints where to be, wherever they are.
     """
     active = np.concatenate([seen.active for seen in rows])
     candidate = np.concatenate([seen.candidate for seen in rows])
-    return _other_unit(active, candidate) or _other_order(rows, names)
+    return _other_unit(active, candidate) or _other_order(rows, names, absolute=absolute)
 
 
 def _other_unit(active: FloatArray, candidate: FloatArray) -> str:
@@ -162,14 +163,15 @@ def _other_unit(active: FloatArray, candidate: FloatArray) -> str:
     return ""
 
 
-def _other_order(rows: Sequence[ShadowRows], names: Sequence[str]) -> str:
+def _other_order(rows: Sequence[ShadowRows], names: Sequence[str], *, absolute: bool) -> str:
     """Whether the columns are the active policy's in another order.
 
-    Relative actions exchange the motions, absolute ones the positions.
+    Absolute actions exchange the positions, relative ones the motions. In what is only a motion
+    of two joints, a better policy may look like an exchange of them.
     """
     moved = [(seen.active, seen.candidate) for seen in rows]
     placed = [(seen.active + seen.measured, seen.candidate + seen.measured) for seen in rows]
-    for pairs in (moved, placed):
+    for pairs in (placed,) if absolute else (moved, placed):
         active = np.concatenate([each for each, _ in pairs])
         candidate = np.concatenate([each for _, each in pairs])
         cost = np.abs(candidate[:, :, None] - active[:, None, :]).mean(axis=0)

@@ -56,10 +56,14 @@ class PolicyShadow:
             if cameras <= set(seen.images)
         ]
         told = [each for each in rows if each is not None]
-        problem = accident(told, self._robot.joint_names) if told else ""
+        problem = self._accident(told) if told else ""
         self._slot.policy.reset()
         if problem:
             raise InferenceError(problem)
+
+    def _accident(self, rows: list[ShadowRows]) -> str:
+        absolute = self._slot.bundle.document.action.absolute
+        return accident(rows, self._robot.joint_names, absolute=absolute)
 
     def compare(self, seen: Observation, chunk: ActionChunk, keep: int) -> float:
         """Infer and compare.
@@ -93,7 +97,7 @@ class PolicyShadow:
         self.figures["worst_rad"] = round(float(distances.max()), 5)
         self.figures["median_rad"] = round(float(np.median(distances)), 5)
         if len(self._rows) >= keep:
-            problem = accident(self._rows, self._robot.joint_names)
+            problem = self._accident(self._rows)
         if problem:
             raise InferenceError(problem)
         return float(rows.distances.max())

@@ -267,6 +267,12 @@ class ActionSpec(Strict):
         return tuple(n for p in self.parts if isinstance(p, EffortTarget) for n in p.names)
 
     @property
+    def absolute(self) -> bool:
+        """Whether every joint is told where to be, wherever it is now."""
+        steps = any(isinstance(p, JointTarget) and p.mode != "absolute" for p in self.parts)
+        return not (steps or self.body or self.velocity_names or self.effort_names)
+
+    @property
     def obstacle(self) -> str:
         """Why joint targets cannot be turned into actions again, or ""."""
         if self.velocity_names:

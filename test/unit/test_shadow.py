@@ -72,15 +72,26 @@ rows = st.integers(0, 2**32 - 1).map(
 @given(rows, st.floats(0.5, 2.0), st.floats(0.0, 0.02))
 def test_a_policy_that_is_only_better_is_no_accident(active, factor, noise):
     other = factor * active + noise * np.sign(active)
-    assert accident([seen(active, other)], NAMES) == ""
+    for absolute in (True, False):
+        assert accident([seen(active, other)], NAMES, absolute=absolute) == ""
+
+
+def test_a_better_policy_that_turns_another_joint_is_no_accident():
+    """The one before reached to the side, this one reaches down (examples/dagger_so101)."""
+    measured = np.array([0.0, -1.7, 1.2, 0.0])
+    down = np.linspace(0.0, 1.0, 12)[:, None] * np.array([0.0, 0.06, 0.0, 0.0])
+    aside = np.linspace(0.0, 1.0, 12)[:, None] * np.array([0.06, 0.0, 0.0, 0.0])
+    rows = [ShadowRows(aside, down, measured)]
+    assert accident(rows, NAMES, absolute=True) == ""
+    assert "pan is like lift" in accident(rows, NAMES, absolute=False)
 
 
 @given(rows)
 def test_degrees_for_radians_are_seen_both_ways(active):
     degrees = seen(active, np.degrees(active))
-    assert "look like degrees" in accident([degrees], NAMES)
+    assert "look like degrees" in accident([degrees], NAMES, absolute=True)
     radians = seen(active, np.radians(active))
-    assert "look like radians" in accident([radians], NAMES)
+    assert "look like radians" in accident([radians], NAMES, absolute=True)
 
 
 def exchanged(order):
@@ -90,7 +101,8 @@ def exchanged(order):
 @given(rows, st.permutations(range(4)), st.integers(0, 2**32 - 1))
 def test_exchanged_motions_are_named(active, order, seed):
     noise = np.random.default_rng(seed).normal(0, 0.003, active.shape)
-    text = accident([seen(active, active[:, order] + noise)] * 3, NAMES)
+    rows = [seen(active, active[:, order] + noise)] * 3
+    text = accident(rows, NAMES, absolute=False)
     own = np.abs(active[:, order] - active).mean(axis=0)
     if own.max() == 0.0:
         assert text == ""
@@ -98,11 +110,12 @@ def test_exchanged_motions_are_named(active, order, seed):
         assert set(text.partition(": ")[2].split(", ")) == exchanged(order)
 
 
-@given(rows, st.permutations(range(4)))
-def test_exchanged_positions_are_named(active, order):
+@given(rows, st.permutations(range(4)), st.booleans())
+def test_exchanged_positions_are_named(active, order, absolute):
     measured = np.array([0.5, -0.8, 1.2, 0.0])
     placed = 0.1 * active + measured
-    text = accident([ShadowRows(placed - measured, placed[:, order] - measured, measured)], NAMES)
+    rows = [ShadowRows(placed - measured, placed[:, order] - measured, measured)]
+    text = accident(rows, NAMES, absolute=absolute)
     assert (text != "") == (order != [0, 1, 2, 3])
 
 
