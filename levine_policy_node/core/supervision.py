@@ -146,11 +146,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """What a controller is told whose clock does not go with ours.
+    """For a controller whose clock does not go with ours.
 
     Attributes:
-        position: Where it is to be at rest, (J,) [rad].
-        duration_s: How long after it has read this, from wherever it is [s].
+        position: Where it is to be at rest (J,) [rad], `duration_s` after it has read this [s].
     """
 
     position: FloatArray
