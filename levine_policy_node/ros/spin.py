@@ -48,8 +48,7 @@ class Spinner:
         self._rest = SingleThreadedExecutor(context=self._nodes[0].context)
         for node in self._nodes:
             self._rest.add_node(node)
-        self._waited: list[Any] = []
-        self._size = (0, 0, 0)
+        self._waited: tuple[list[Any], ...] = ()
         self._parameters: list[int] = []
         self._wait_set: Any = None
         self._rest_due_s = 0.0
@@ -80,15 +79,17 @@ class Spinner:
             self._rest_due_s = time.monotonic() + REST_S
 
     def close(self) -> None:
-        """Let go of the nodes; `spin` does so itself."""
-        self._forget_wait_set()
+        """Let go of what is waited for; `spin` does so itself."""
+        if self._wait_set is not None:
+            self._wait_set.destroy_when_not_in_use()
+        self._wait_set, self._waited = None, ()
 
     def _take_messages(self, timeout_s: float) -> None:
         """Wait for messages and hand them over."""
         subscriptions: list[Any] = [s for node in self._nodes for s in node.subscriptions]
         services: list[Any] = [s for node in self._nodes for s in node.services]
         clients: list[Any] = [c for node in self._nodes for c in node.clients]
-        wait_set = self._wait_set_of(subscriptions, len(services), len(clients))
+        wait_set = self._wait_set_of(subscriptions, services, clients)
         wait_set.clear_entities()
         for subscription in subscriptions:
             wait_set.add_subscription(subscription.handle)
@@ -104,22 +105,19 @@ class Spinner:
         for number in due:
             _hand_over(subscriptions[number], self._parameters[number])
 
-    def _wait_set_of(self, subscriptions: list[Any], services: int, clients: int) -> Any:
-        size = (len(subscriptions), services, clients)
-        if subscriptions != self._waited or size != self._size or self._wait_set is None:
-            self._forget_wait_set()
+    def _wait_set_of(
+        self, subscriptions: list[Any], services: list[Any], clients: list[Any]
+    ) -> Any:
+        waited = (subscriptions, services, clients)
+        if waited != self._waited or self._wait_set is None:
+            self.close()
             context = self._nodes[0].context.handle
             self._wait_set = _rclpy.WaitSet(
-                len(subscriptions), 0, 0, clients, services, 0, context
+                len(subscriptions), 0, 0, len(clients), len(services), 0, context
             )
-            self._waited, self._size = subscriptions, size
+            self._waited = waited
             self._parameters = [len(signature(s.callback).parameters) for s in subscriptions]
         return self._wait_set
-
-    def _forget_wait_set(self) -> None:
-        if self._wait_set is not None:
-            self._wait_set.destroy_when_not_in_use()
-        self._wait_set, self._waited = None, []
 
     def _run_rest(self) -> None:
         for _ in range(_HANDLERS_PER_REST):
