@@ -72,6 +72,9 @@ setup(
             "psutil",
             "lerobot-doctor>=0.2",
             "protobuf",
+            # What it needs does not resolve on 3.10.
+            "model-signing>=1.1; python_version >= '3.11'",
+            "pyOpenSSL; python_version >= '3.11'",
         ],
         "fuzz": ["atheris>=3"],
         "lint": ["ruff", "pyright[nodejs]", "import-linter"],

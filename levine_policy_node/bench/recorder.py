@@ -96,8 +96,12 @@ class FullDisk:
     gap_ms_max: float
 
 
-def run_recorded(seconds: float, *, compressed: bool) -> tuple[Recorded, FullDisk]:
+def run_recorded(
+    seconds: float, *, compressed: bool, large_memory: bool
+) -> tuple[Recorded, FullDisk]:
     """Record for so long, then on a disk that becomes full, beside the same control loop.
+
+    `compressed` and `large_memory` are those of `recorder_rig.load`.
 
     Raises:
         RecordingError: If a process does not start.
@@ -108,7 +112,7 @@ def run_recorded(seconds: float, *, compressed: bool) -> tuple[Recorded, FullDis
         root.mkdir()
         robot = robot_file(folder, compressed=compressed)
         spans: list[tuple[int, int]] = []
-        with load(folder, compressed=compressed) as robot_load:
+        with load(folder, compressed=compressed, large_memory=large_memory) as robot_load:
             threading.Event().wait(_SETTLE_S)
             spans.append(_idle(_ASIDE_SHARE * seconds))
             command = recorder_command(recorder_arguments(robot, root))

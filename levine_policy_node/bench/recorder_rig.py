@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from levine_policy_node.parentage import as_parent
 from levine_policy_node.resources import share_directory
 
 _END_S = 30.0
+# Fast DDS 3 and 2 call it differently.
+_PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -52,11 +54,16 @@ def recorder_arguments(robot: Path, root: Path) -> list[str]:
 class Running:
     """One process and what it prints; its end is part of the context."""
 
-    def __init__(self, command: Sequence[str], log: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._log = log
         with log.open("wb") as stream:
             self.popen = subprocess.Popen(
-                command, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, **as_parent()}
+                command,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **as_parent(), **(environment or {})},
             )
 
     @property
@@ -99,9 +106,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], log: Path) -> Iterator[Running]:
+def running(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Running]:
     """Run a process for as long as the context lasts."""
-    process = Running(command, log)
+    process = Running(command, log, environment)
     try:
         yield process
     finally:
@@ -132,23 +141,26 @@ class Load:
 
 
 @contextlib.contextmanager
-def load(folder: Path, *, compressed: bool, cycle_s: float = 0.0) -> Iterator[Load]:
+def load(
+    folder: Path, *, compressed: bool, cycle_s: float = 0.0, large_memory: bool = True
+) -> Iterator[Load]:
     """Say what a robot says for as long as the context lasts.
 
     Args:
         folder: For what they leave.
         compressed: Whether cameras send JPEG.
         cycle_s: An episode ends and another begins this often [s]; 0 for one that goes on.
+        large_memory: Whether the cameras' driver has the shared memory that docs/recording.md
+            asks for; Fast DDS gives it less.
     """
+    profile = share_directory() / "config" / "dds" / "fastdds_shared_memory.xml"
+    profiles = dict.fromkeys(_PROFILES, str(profile)) if large_memory else {}
     base = [sys.executable, "-m", "levine_policy_node.bench.recorder_load"]
     how = "compressed" if compressed else "raw"
-    commands = {
-        "sensors": [*base, "sensors", str(folder / "sensors.json"), how],
-        "control": [*base, "control", str(folder / "control.json"), str(cycle_s)],
-    }
-    with contextlib.ExitStack() as stack:
-        started = {
-            role: stack.enter_context(running(command, folder / f"{role}.log"))
-            for role, command in commands.items()
-        }
-        yield Load(started["sensors"], started["control"], folder)
+    sensors = [*base, "sensors", str(folder / "sensors.json"), how]
+    control = [*base, "control", str(folder / "control.json"), str(cycle_s)]
+    with (
+        running(sensors, folder / "sensors.log", profiles) as sensors_process,
+        running(control, folder / "control.log") as control_process,
+    ):
+        yield Load(sensors_process, control_process, folder)

@@ -30,13 +30,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="compressed",
         help="what the cameras publish; of raw ones the middleware may lose many",
     )
+    parser.add_argument(
+        "--shared-memory",
+        choices=("large", "default"),
+        default="large",
+        help="of the cameras' driver: that of config/dds/fastdds_shared_memory.xml, or Fast DDS's",
+    )
     parser.add_argument("--docs", type=Path, metavar="FILE", help="replace a document's table")
 
 
 def run(options: argparse.Namespace) -> int:
     """Record under load, on a full disk, and until killed; print what came of it."""
     isolate_dds()
-    recorded, disk = run_recorded(options.seconds, compressed=options.images == "compressed")
+    recorded, disk = run_recorded(
+        options.seconds,
+        compressed=options.images == "compressed",
+        large_memory=options.shared_memory == "large",
+    )
     killed = run_kills(options.kills, options.seed, _progress)
     print()
     rows = _rows(recorded, disk, killed)
@@ -45,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"problem: {problem}")
     ok = _holds(recorded, disk, killed)
     results = {**figures(recorded), **asdict(killed), "full_disk": asdict(disk), "holds": ok}
-    write_json(options.json, {"bench": "recorder", "images": options.images, **results})
+    chosen = {"images": options.images, "shared_memory": options.shared_memory}
+    write_json(options.json, {"bench": "recorder", **chosen, **results})
     if options.docs is not None:
         _write_docs(options, rows)
     return EXIT_OK if ok else EXIT_FAILED
@@ -92,11 +103,12 @@ def _write_docs(options: argparse.Namespace, rows: list[tuple[str, str, str]]) -
         "## Figures\n\n"
         f"```\nlevine bench recorder --seconds {options.seconds:g} --kills {options.kills} "
         f"--docs {options.docs}\n```\n\n"
-        f"Two 640x480 cameras at 30 Hz ({options.images}), joint states at 500 Hz, three command "
-        "streams at 100 Hz, all from other processes through the middleware. Jitter is the 99th "
-        "percentile of the distance of the time between two commands from the period, of the "
-        "production control loop in a process of its own. A message is missing if it was sent "
-        f"during the episode and is not in its file. Run on {machine()}.\n\n"
+        f"Two 640x480 cameras at 30 Hz ({options.images}; shared memory of their driver: "
+        f"{options.shared_memory}), joint states at 500 Hz, three command streams at 100 Hz, all "
+        "from other processes through the middleware. Jitter is the 99th percentile of the "
+        "distance of the time between two commands from the period, of the production control "
+        "loop in a process of its own. A message is missing if it was sent during the episode and "
+        f"is not in its file. Run on {machine()}.\n\n"
         f"{markdown_table(_HEAD, rows)}\n"
     )
     write_section(options.docs, "bench recorder", text)
