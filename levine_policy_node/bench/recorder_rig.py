@@ -154,7 +154,7 @@ def load(
             asks for; Fast DDS gives it less.
     """
     profile = share_directory() / "config" / "dds" / "fastdds_shared_memory.xml"
-    profiles = dict.fromkeys(_PROFILES, str(profile)) if large_memory else {}
+    profiles = {name: str(profile) for name in _PROFILES} if large_memory else None
     base = [sys.executable, "-m", "levine_policy_node.bench.recorder_load"]
     how = "compressed" if compressed else "raw"
     sensors = [*base, "sensors", str(folder / "sensors.json"), how]

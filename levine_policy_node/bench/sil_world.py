@@ -126,7 +126,13 @@ class SilWorld:
                 self.disarm()
                 rollout.reset_scene(self._scene)
             self._scene += 1
-            self._start_policy()
+            try:
+                self._start_policy()
+            except RolloutError:
+                # From where a person left the arm there may be no way on; a scene has one.
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                continue
             rollout.spin_until(
                 lambda: self.speed() > _MOVING_RAD_S or rollout.mode != "POLICY", _MOVES_TIMEOUT_S
             )

@@ -52,6 +52,7 @@ class TakeoverFigures:
         active_ms: Time from the press until the command was the person's [ms].
         handbacks: Times the policy was given the arm back, and led it again.
         stale: Handbacks after which a chunk from before was followed.
+        blocked: Handbacks where the policy's way was blocked from where the person had led.
         failed: Why a takeover or handback did not come about.
         verdict: Of everything that was sent.
         setpoints: What the servos were told that they must not be.
@@ -64,6 +65,7 @@ class TakeoverFigures:
     active_ms: list[float] = field(default_factory=list[float])
     handbacks: int = 0
     stale: int = 0
+    blocked: int = 0
     failed: list[str] = field(default_factory=list[str])
     verdict: Verdict = field(default_factory=Verdict)
     setpoints: list[str] = field(default_factory=list[str])
@@ -87,6 +89,7 @@ class TakeoverFigures:
             "human_active_ms_max": _percentile(self.active_ms, 100),
             "handbacks": self.handbacks,
             "stale_chunks_followed": self.stale,
+            "handbacks_blocked": self.blocked,
             "limit_violations": self.violations,
             "commands": self.verdict.commands,
             "windows": self.verdict.windows,

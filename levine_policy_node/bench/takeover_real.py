@@ -36,8 +36,6 @@ from levine_policy_node.sros2 import command_topic
 
 _LEAD_NS, _TICK_NS = 50_000_000, 10_000_000
 _HELD_UP_S = 0.01
-# A window that comes later than this after another does not take over from it.
-_SILENCE_NS = 80_000_000
 # A window reaches back 50 ms from its tick, moved by up to a millisecond away from knots.
 _PAST_NS, _CUT_NS = 52_000_000, 2_000_000
 _AWAY_RAD = 0.3
@@ -93,6 +91,7 @@ class _Trial:
         active_ms: After how long the person commanded.
         handed: Whether they handed back.
         stale: Whether the policy went on then with what it had inferred before.
+        blocked: Whether it had no way on from there, and the supervisor let it have none.
     """
 
     problem: str = ""
@@ -100,6 +99,7 @@ class _Trial:
     active_ms: float = 0.0
     handed: bool = False
     stale: bool = False
+    blocked: bool = False
 
 
 class _Bench:
@@ -117,6 +117,7 @@ class _Bench:
         self._windows: list[tuple[int | None, bytes]] = []
         self._commands: list[tuple[int, str]] = []
         self._taken_ns = 0
+        self._armed_ns: list[int] = []
         self._again = 0
         node: Any = world.rollout.node
         topic = command_topic(world.robot)
@@ -197,6 +198,7 @@ class _Bench:
         figures.active_ms.append(trial.active_ms)
         figures.handbacks += trial.handed
         figures.stale += trial.stale
+        figures.blocked += trial.blocked
 
     def _back(self, rng: random.Random, before: str) -> _Trial:
         world = self._world
@@ -211,7 +213,13 @@ class _Bench:
         if reply is None or not reply.success:
             return _Trial(f"handback refused: {'' if reply is None else reply.message}")
         again = lambda: any(_is_policy(tag) for _, tag in self._commands)  # noqa: E731
-        world.spin_until(again, 5.0, "the policy after a handback")
+        world.spin_until(
+            lambda: again() or world.rollout.mode == "PAUSED", 5.0, "the policy after a handback"
+        )
+        if not again():
+            # A person may lead the arm to where the policy's way is blocked.
+            blocked = "BLOCKED" in world.rollout.cause
+            return _Trial(blocked=True) if blocked else _Trial(f"paused: {world.rollout.cause}")
         stale = any(tag == before for _, tag in self._commands)
         return _Trial(handed=True, stale=stale)
 
@@ -234,8 +242,11 @@ class _Bench:
 
     def _on_event(self, message: DiagnosticArray) -> None:
         for status in message.status:
+            stamp_ns = int(stamp_from_msg(message.header.stamp))
             if status.name == "MODE" and "-> HUMAN" in status.message:
-                self._taken_ns = int(stamp_from_msg(message.header.stamp))
+                self._taken_ns = stamp_ns
+            elif status.name == "MODE" and "-> ARMED" in status.message:
+                self._armed_ns.append(stamp_ns)
 
     def _judge(self) -> None:
         """Every window, and every change from one to the next."""
@@ -250,10 +261,14 @@ class _Bench:
             # A window that this process missed lies between two that need not agree.
             if number is None or before is None or number != before + 1:
                 continue
-            if new.start_ns - old.start_ns < _SILENCE_NS:
+            # Nor does one take over from what was before arming: the scene has begun anew.
+            if not self._armed_between(old.start_ns, new.start_ns + _PAST_NS):
                 now_ns = new.start_ns + _PAST_NS
                 times = [now_ns, now_ns + _LEAD_NS // 2, now_ns + _LEAD_NS - 2 * _CUT_NS]
                 judge_seam(old, new, times, verdict, "real processes")
+
+    def _armed_between(self, begin_ns: int, end_ns: int) -> bool:
+        return any(begin_ns < armed_ns <= end_ns for armed_ns in self._armed_ns)
 
     def _motion(self, data: bytes) -> Motion:
         window = timeline_from_bytes(data, self._world.robot.joint_names)

@@ -64,6 +64,7 @@ _ROWS = (
     ("the same, at most", "human_active_ms_max"),
     ("handbacks", "handbacks"),
     ("of them followed by a chunk from before", "stale_chunks_followed"),
+    ("handbacks to a policy whose way was blocked there", "handbacks_blocked"),
     ("commands and windows judged", "commands"),
     ("beyond a limit or with a step", "limit_violations"),
 )

@@ -35,6 +35,7 @@ class Surroundings:
         listeners: Subscriptions to the controller's command topic.
         flood: Which topic carries too many messages.
         clock_skew: Whose clock is too far from this one.
+        unheard: Who publishes or listens in vain, as it was looked up for arming.
         enable: Whether the cell permits motion, and has since the last tick; None if it has not
             said.
         enable_ns: When it said so last.
@@ -47,6 +48,7 @@ class Surroundings:
     listeners: int = 1
     flood: str = ""
     clock_skew: str = ""
+    unheard: str = ""
     enable: bool | None = None
     enable_ns: SteadyNs | None = None
 

@@ -127,10 +127,14 @@ class Operator(Node):
         acts = frozenset[Act]() if reading is None else reading.acts
         mode = self._mode
         self._dead_man, act = self._dead_man.next(held=held, mode=mode, acts=acts)
+        if reading is not None and held:
+            self._pass_on(reading, now_ns, mode)
+        # After the target: a takeover that is heard before one is refused.
         if act is not None:
             self._ask(act, now_ns)
-        if reading is None or not held:
-            return
+
+    def _pass_on(self, reading: Reading, now_ns: SteadyNs, mode: str) -> None:
+        """Publish what a held device wants."""
         if mode != HUMAN and not self._follow_the_arm(now_ns):
             return
         # Only what is new is passed on: a device that says nothing more must not seem alive.

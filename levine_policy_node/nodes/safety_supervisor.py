@@ -238,6 +238,8 @@ class SafetySupervisor(Node):
     ) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
         def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             del request
+            if act is Event.ARM:
+                self._inputs.before_arming()
             reply = self._requests.ask(act)
             response.success, response.message = reply.accepted, reply.message
             if act is Event.ARM and reply.accepted:
@@ -254,8 +256,7 @@ class SafetySupervisor(Node):
         return response
 
     def _say_placeholders(self) -> None:
-        placeholders = self._robot.placeholders()
-        if placeholders:
+        if placeholders := self._robot.placeholders():
             text = (
                 f"limits of {self._robot.name} that nobody published, chosen with caution: "
                 f"{', '.join(placeholders)}"

@@ -40,6 +40,7 @@ from levine_policy_node.ros.controller_topics import ControllerTopics
 from levine_policy_node.ros.controllers.command_topic import CommandTopic
 from levine_policy_node.ros.message_guard import Info, MessageGuard
 from levine_policy_node.ros.messages import MessageError, by_name
+from levine_policy_node.ros.qos_match import unheard
 
 _GRAPH_PERIOD_S = 0.1
 _READINGS = 3
@@ -110,6 +111,7 @@ class SupervisorInputs:
         self._enables: deque[tuple[bool, SteadyNs]] = deque(maxlen=_QUEUED)
         self._enable: tuple[bool | None, SteadyNs | None] = (None, None)
         self._graph: Latest[tuple[int, int]] = Latest()
+        self._unheard = ""
         self._output = output
         self._stamped: tuple[StampNs, FloatArray] | None = None
         self._problem = ""
@@ -155,9 +157,6 @@ class SupervisorInputs:
         if allowed:
             self._enable = allowed[-1]
         arming = any(request.act.name == "ARM" for request in requests)
-        if arming:
-            # Graph events may be a period old; arming asks again.
-            self._look_at_graph()
         chunks, pushes = self._drain_chunks()
         publishers, listeners = self._graph.get() or (0, 0)
         return Inputs(
@@ -181,6 +180,7 @@ class SupervisorInputs:
                 enable=False if refused else self._enable[0],
                 enable_ns=self._enable[1],
                 clock_skew=self._clocks_unfit() if arming else "",
+                unheard=self._unheard if arming else "",
             ),
         )
 
@@ -217,6 +217,11 @@ class SupervisorInputs:
             if took_ns < _UNDISTURBED_NS:
                 break
         return best[1] if best is not None else 0
+
+    def before_arming(self) -> None:
+        """Look at the graph as it is now, and at who is not heard in it; not for the loop."""
+        self._look_at_graph()
+        self._unheard = unheard(self._node, self._output.topic)
 
     def _look_at_graph(self) -> None:
         self._graph.put((self._output.publishers(), self._output.listeners()))

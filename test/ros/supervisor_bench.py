@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from harness import Graph, NodeProcess
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String, UInt64
 from std_srvs.srv import Trigger
@@ -64,7 +65,9 @@ class Script(Node):
         self.chunks = self.create_publisher(JointTrajectory, "policy/action_chunk", qos.COMMAND)
         self._heart = self.create_publisher(UInt64, "policy/heartbeat", qos.HEARTBEAT)
         self._target = self.create_publisher(JointState, "operator/target", qos.COMMAND)
-        self.create_subscription(JointTrajectory, COMMANDS, self._on_window, qos.COMMAND)
+        self._heard = self.create_subscription(
+            JointTrajectory, COMMANDS, self._on_window, qos.COMMAND
+        )
         self.create_timer(0.01, self._play_arm)
         self.create_timer(0.02, self._beat)
         self.create_timer(0.04, self._infer)
@@ -83,6 +86,11 @@ class Script(Node):
     def _spin(self) -> None:
         while not self._ended.is_set():
             self._executor.spin_once(timeout_sec=0.05)
+
+    def hear(self, profile: QoSProfile) -> None:
+        """Listen to the commands with another quality of service."""
+        self.destroy_subscription(self._heard)
+        self._heard = self.create_subscription(JointTrajectory, COMMANDS, self._on_window, profile)
 
     def _on_window(self, message: JointTrajectory) -> None:
         self.window = timeline_from_msg(message, ROBOT.joint_names)

@@ -122,6 +122,24 @@ def test_a_leader_arm_takes_over_while_its_pedal_is_held(bench):
     bench.assert_all_windows_are_abandon_safe()
 
 
+def test_a_takeover_is_asked_for_after_the_target_it_is_granted_for(bench):
+    refused = [granted_at_once(bench) for _ in range(3)]
+    assert "" in refused, refused
+
+
+def granted_at_once(bench: Bench) -> str:
+    """What an operator that has just begun was told before it had the arm; "" if nothing."""
+    process = operator(bench.refresh(), "leader")
+    leader = LeaderArm(bench)
+    bench.engage()
+    press(bench, leader.hold)
+    leader.held = False
+    bench.until("PAUSED")
+    leader.speaking.end()
+    process.stop()
+    return "".join(line for line in process.output().splitlines() if "takeover: " in line)
+
+
 def test_twists_and_poses_move_the_hand(bench):
     process = operator(bench, "topics")
     hand = HandKinematics(ROBOT)

@@ -113,6 +113,43 @@ def test_the_cell_takes_its_permission_back(bench):
     bench.ros.node.destroy_publisher(enable)
 
 
+@pytest.mark.parametrize(
+    ("topic", "kind", "profile", "why_not"),
+    [
+        ("estop", Bool, qos.IMAGE_IN, "Best effort publisher and reliable subscription"),
+        ("policy/problem", String, qos.COMMAND, "Volatile publisher and transient local"),
+    ],
+)
+def test_what_cannot_be_heard_refuses_to_arm(bench, topic, kind, profile, why_not):
+    deaf = bench.ros.node.create_publisher(kind, topic, profile)
+    message = refusal_to_arm(bench, why_not)
+    assert message.startswith(f"arm refused: /{topic}: nothing of what "), message
+    bench.ros.node.destroy_publisher(deaf)
+    bench.insist("arm")
+
+
+def test_a_controller_that_cannot_hear_refuses_to_arm(bench):
+    bench.script.hear(qos.MODE)
+    assert "transient local" in refusal_to_arm(bench, "cannot hear it")
+    bench.script.hear(qos.COMMAND)
+    bench.insist("arm")
+
+
+def refusal_to_arm(bench: Bench, why: str) -> str:
+    """What is said against arming, once the graph is known that far."""
+    found: list[str] = []
+
+    def refused() -> bool:
+        accepted, message = bench.ask("arm")
+        found.append(message)
+        if accepted:
+            bench.insist("disarm")
+        return why in message
+
+    bench.spin_until(refused, f"a refusal because of {why}")
+    return found[-1]
+
+
 def test_a_flood_stops_the_arm_and_the_supervisor_lives(bench):
     bench.engage()
     heart = bench.ros.publisher(UInt64, "policy/heartbeat", qos.HEARTBEAT)
