@@ -6,6 +6,7 @@ from __future__ import annotations
 from levine_policy_node.core.faults import RESPONSES, Clears, Fault
 from levine_policy_node.core.modes import Event, Mode, ModeState
 from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState
+from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import SteadyNs, seconds
 from levine_policy_node.core.watchdogs import policy_lost, standing
 
@@ -53,22 +54,20 @@ def _played(state: SupervisorState, now_ns: SteadyNs) -> bool:
     return state.plan is None or now_ns >= state.plan.end_ns
 
 
-def ran_out(state: SupervisorState, now_ns: SteadyNs) -> bool:
-    """Whether the brake at the end of the policy's plan began since the last tick."""
-    plan, ticked_ns = state.plan, state.ticked_ns
-    if state.mode.mode is not Mode.POLICY or plan is None or ticked_ns is None:
-        return False
-    if state.handed is not None:
-        # What comes to rest is what a person asked for.
-        return False
-    return plan.stopping(now_ns) and not plan.stopping(ticked_ns)
+def ran_out(state: SupervisorState, now_ns: SteadyNs) -> Timeline[SteadyNs] | None:
+    """The chunk whose plan began to brake since the last tick, in lack of another; else None.
+
+    What a person asked for before a handback comes to rest without that.
+    """
+    plan, ticked_ns, chunk = state.plan, state.ticked_ns, state.reference
+    if state.mode.mode is not Mode.POLICY or plan is None or ticked_ns is None or chunk is None:
+        return None
+    over = plan.stopping(now_ns) and plan.source(ticked_ns) == chunk.source
+    return chunk if over else None
 
 
-def starvation(state: SupervisorState, now_ns: SteadyNs) -> str:
+def starvation(chunk: Timeline[SteadyNs], now_ns: SteadyNs) -> str:
     """Say what ran out, in figures."""
-    chunk = state.reference
-    if chunk is None:
-        return "no chunk is left to play; braking"
     age_s = seconds(now_ns - chunk.start_ns)
     return (
         f"the newest chunk is over; braking. It began {age_s:.2f} s ago and lasted "

@@ -230,8 +230,8 @@ class _Tick:
         """Notice what has come to an end by itself, and what is in the operator's way."""
         if self.state.blocked and not self.before.blocked:
             self._note("TARGET_CUT", Severity.NOTICE, self.state.blocked)
-        if ran_out(self.state, self.now_ns):
-            self._note("STARVED", Severity.NOTICE, starvation(self.state, self.now_ns))
+        if chunk := ran_out(self.state, self.now_ns):
+            self._note("STARVED", Severity.NOTICE, starvation(chunk, self.now_ns))
         over = ending(self.state, self.before.mode, self.now_ns, self.inputs, self.options)
         if over is not None:
             self._apply(*over)

@@ -12,7 +12,7 @@ import numpy as np
 
 from levine_policy_node.core.modes import Event, Mode
 from levine_policy_node.core.supervision import SupervisorOptions
-from levine_policy_node.core.units import SteadyNs, nanoseconds
+from levine_policy_node.core.units import FloatArray, SteadyNs, nanoseconds
 from levine_policy_node.dst.arm import ArmProcess
 from levine_policy_node.dst.bus import Bus, Link
 from levine_policy_node.dst.cameras import CameraProcess
@@ -117,8 +117,7 @@ class World:
             self.policy,
             self.supervisor,
         )
-        quarter = 0.25 * (limits.upper - limits.lower)
-        pose = np.clip(options.home, limits.lower + quarter, limits.upper - quarter)
+        pose = starting_pose(options)
         self.arm.place(pose, self.arm_clock, seed)
         self.policy.teach(pose, self.policy_clock, seed)
         self.operator.hold(pose, seed)
@@ -180,6 +179,13 @@ class World:
             self.at(0.5, lambda: operator.ask(stop))
         elif phase == "stopping":
             self.at(self.inject_s - 0.03, lambda: operator.ask(Event.PAUSE))
+
+
+def starting_pose(options: SupervisorOptions) -> FloatArray:
+    """Where the arm stands at first (J,) [rad]: home, but well inside the range."""
+    limits = options.limits
+    quarter = 0.25 * (limits.upper - limits.lower)
+    return np.clip(options.home, limits.lower + quarter, limits.upper - quarter)
 
 
 EXPECTED_MODE: dict[Phase, Mode] = {

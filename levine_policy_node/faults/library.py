@@ -41,7 +41,6 @@ TESTED: Mapping[int, tuple[str, str]] = {
 NOT_COVERED: Mapping[int, str] = {
     11: "no watchdog looks at whether the output is stuck or saturated",
     12: "what is sent stays within the limits, but nothing stops a policy that chatters",
-    13: "no case moves towards the workspace's end or the arm itself yet",
     15: "efforts are not watched",
     20: "cameras are not bound to a serial number or frame",
     37: "needs half an hour of real processes",

@@ -23,6 +23,7 @@ from levine_policy_node.faults.spoiled import (
     standing_time,
     with_value,
 )
+from levine_policy_node.faults.wall import beside_a_wall, into_the_wall, through_the_wall
 
 # A chunk is refused as it arrives, and the tick that follows decides: two ticks and the way.
 _NEXT_MS = 30.0
@@ -148,5 +149,16 @@ CASES: tuple[Case, ...] = (
         stop="PAUSED",
         after_s=2.2,
         inject=spoil(shifted(-10.0)),
+    ),
+    Case(
+        13,
+        "into_a_wall",
+        "the network leads a joint into a wall",
+        stop="PAUSED",
+        fault="BLOCKED",
+        after_s=3.0,
+        inject=into_the_wall,
+        adapt=beside_a_wall,
+        check=through_the_wall,
     ),
 )

@@ -194,6 +194,22 @@ def test_after_a_handback_the_old_chunks_are_dead_and_the_motion_goes_on(windows
     assert_good(rig)
 
 
+def test_a_person_whose_motion_ends_before_a_chunk_is_followed_is_no_starved_policy():
+    rig = Rig().moving()
+    rig.target = rig.position.copy()
+    assert rig.ask(Event.TAKEOVER).accepted
+    for _ in range(60):
+        rig.target = rig.target + np.array([0.004, 0.0, 0.0])
+        rig.tick()
+    rig.chunks = False
+    assert rig.ask(Event.HANDBACK).accepted
+    # A chunk has come, and is still being prepared.
+    rig.state = replace(rig.state, handed=None)
+    rig.run(0.3)
+    assert rig.state.plan.stopping(rig.now_ns)
+    assert rig.events("STARVED") == 0
+
+
 def test_a_policy_that_never_answers_a_handback_pauses():
     rig = Rig().moving()
     rig.target = rig.position.copy()
