@@ -76,12 +76,14 @@ class Hand(Strict):
 class CameraStream(Strict):
     """One camera: where its frames come from and how late their stamps are.
 
-    A `noiseless` one is rendered: its pixels rightly repeat while nothing moves.
+    A `noiseless` one is rendered: its pixels rightly repeat while nothing moves. With a
+    `frame_id` only frames that say it are this camera's: drivers number cameras as they find them.
     """
 
     topic: RelativeName | None = None
     device: Text | None = None
     compressed: bool = False
+    frame_id: Text | None = None
     noiseless: bool = False
     width: int = Field(default=640, gt=0)
     height: int = Field(default=480, gt=0)
@@ -92,6 +94,8 @@ class CameraStream(Strict):
     def _one_source(self) -> CameraStream:
         if (self.topic is None) == (self.device is None):
             raise ValueError("give exactly one of 'topic' or 'device'")
+        if self.frame_id is not None and self.topic is None:
+            raise ValueError("'frame_id' is for topics; name a 'device' by its serial number")
         return self
 
 

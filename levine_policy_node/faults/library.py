@@ -29,6 +29,7 @@ CASES: tuple[Case, ...] = (
 
 TESTED: Mapping[int, tuple[str, str]] = {
     14: ("test/runtime/test_hand_policy.py", "the way into a singular pose is slowed"),
+    20: ("test/ros/test_camera_ingest.py", "frames of another camera are refused"),
     40: ("test/runtime/test_mcap_writer.py", "writing ends and the process goes on"),
     42: ("test/runtime/test_mcap_writer.py", "kill -9 leaves a readable prefix"),
     44: ("test/runtime/test_hostile_bundles.py", "each is refused before ONNX Runtime sees it"),
@@ -42,7 +43,6 @@ NOT_COVERED: Mapping[int, str] = {
     11: "no watchdog looks at whether the output is stuck or saturated",
     12: "what is sent stays within the limits, but nothing stops a policy that chatters",
     15: "efforts are not watched",
-    20: "cameras are not bound to a serial number or frame",
     37: "needs half an hour of real processes",
     66: "needs real DDS",
     68: "a shared domain is warned of, and does not refuse to arm",

@@ -155,7 +155,6 @@ CASES: tuple[Case, ...] = (
         "into_a_wall",
         "the network leads a joint into a wall",
         stop="PAUSED",
-        fault="BLOCKED",
         after_s=3.0,
         inject=into_the_wall,
         adapt=beside_a_wall,

@@ -12,8 +12,9 @@ from levine_policy_node.core.units import FloatArray
 from levine_policy_node.dst.world import World, starting_pose
 
 _AWAY_RAD, _MARGIN_RAD = 0.35, 0.02
-# What the policy wants on the other side of it.
-_BEYOND_RAD = 1.0
+# How fast the network goes there, of the velocity limit.
+_SHARE = 0.2
+_ROW_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +71,28 @@ def beside_a_wall(options: SupervisorOptions) -> SupervisorOptions:
 
 
 def into_the_wall(world: World) -> None:
-    """From now on the network wants the first joint to be behind it."""
+    """From now on the network leads the first joint to the wall and on."""
+    speed = _SHARE * float(world.setup.options.limits.velocity[0])
+    began_s = world.now_s
 
-    def moved(rows: FloatArray) -> FloatArray:
-        shift = np.zeros(rows.shape[1])
-        shift[0] = _BEYOND_RAD
+    def led(rows: FloatArray) -> FloatArray:
+        times_s = world.now_s - began_s + _ROW_S * np.arange(len(rows))
+        shift = np.zeros_like(rows)
+        shift[:, 0] = speed * times_s
         return rows + shift
 
-    world.policy.rows = moved
+    world.policy.rows = led
 
 
 def through_the_wall(world: World) -> str:
-    """Say if the first joint was ever told to come too near, else ""."""
+    """Say if the first joint was ever told to come too near, or nobody saw the wall, else ""."""
     wall = world.setup.options.obstacles
-    assert isinstance(wall, Wall)
+    if not isinstance(wall, Wall):
+        return "there is no wall"
     told = [record.values[1][0] for record in world.trace.of("command")]
     told += [record.values[1].positions[:, 0].max() for record in world.trace.of("window")]
     nearest = wall.at - max(told)
-    return "" if nearest >= _MARGIN_RAD else f"told to come to {nearest:.4f} rad from the wall"
+    if nearest < _MARGIN_RAD:
+        return f"told to come to {nearest:.4f} rad from the wall"
+    seen = any("the wall" in str(record.values[1]) for record in world.trace.of("note", "fault"))
+    return "" if seen else "it stopped for something else"

@@ -30,11 +30,26 @@ class CameraTopic:
         topic: Relative topic name.
         compressed: Whether it carries CompressedImage.
         capture_delay_s: How much later than the capture the stamp is [s].
+        frame_id: What its frames say they are of; None for anything.
     """
 
     topic: str
     compressed: bool
     capture_delay_s: float
+    frame_id: str | None = None
+
+    def captured_ns(self, message: Image | CompressedImage) -> StampNs:
+        """When the light was captured, on the ROS clock [ns].
+
+        Raises:
+            MessageError: If the message has no stamp, or is another camera's.
+        """
+        found = message.header.frame_id
+        if self.frame_id is not None and found != self.frame_id:
+            raise MessageError(
+                f"a frame of '{found}', not of '{self.frame_id}'; were two cameras exchanged?"
+            )
+        return capture_time(message, self.capture_delay_s)
 
 
 def camera_topic(name: str, stream: CameraStream) -> CameraTopic:
@@ -44,7 +59,7 @@ def camera_topic(name: str, stream: CameraStream) -> CameraTopic:
     """
     if stream.topic is None:
         return CameraTopic(device_topic(name), compressed=False, capture_delay_s=0.0)
-    return CameraTopic(stream.topic, stream.compressed, stream.capture_delay_s)
+    return CameraTopic(stream.topic, stream.compressed, stream.capture_delay_s, stream.frame_id)
 
 
 class CameraTopics:
@@ -76,14 +91,14 @@ class CameraTopics:
 
     def _on_image(self, name: str, topic: CameraTopic, message: Image) -> None:
         try:
-            stamp_ns = capture_time(message, topic.capture_delay_s)
+            stamp_ns = topic.captured_ns(message)
             self._put(name, stamp_ns, image_from_msg(message))
         except MessageError as error:
             self._refuse(name, error)
 
     def _on_compressed(self, name: str, topic: CameraTopic, message: CompressedImage) -> None:
         try:
-            stamp_ns = capture_time(message, topic.capture_delay_s)
+            stamp_ns = topic.captured_ns(message)
             self._put(name, stamp_ns, compressed_image_from_msg(message))
         except MessageError as error:
             self._refuse(name, error)

@@ -14,6 +14,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CompressedImage, Image
 
+from levine_policy_node.core.frame_checks import FrameLimits
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.errors import ConfigError, UnknownNameError
@@ -43,6 +44,7 @@ def robot(tmp_path):
         tmp_path,
         raw={"topic": "raw", "capture_delay_s": 0.02},
         jpeg={"topic": "jpeg/compressed", "compressed": True},
+        bound={"topic": "bound", "frame_id": "wrist_0815"},
     )
 
 
@@ -73,6 +75,24 @@ def test_parameter_file_and_dataclass_agree():
     declared = {field.name for field in dataclasses.fields(CameraIngestParameters)}
     given = yaml.safe_load(CONFIG.read_text())["/**/camera_ingest"]["ros__parameters"]
     assert set(given) == declared - {"robot"}
+
+
+def test_a_frame_of_another_camera_is_refused(ros, ingest, store):
+    store.watch(FrameLimits())
+    ingest.autostart()
+    image = ros.publisher(Image, "bound", qos.IMAGE_OUT)
+
+    def publish(frame_id: str) -> None:
+        image.publish(image_to_msg(gradient(), ros_now(ros.node), frame_id))
+
+    publish("front_4711")
+    ros.spin_until(lambda: store.flaw("bound") is not None)
+    assert "'front_4711', not of 'wrist_0815'; were two cameras exchanged?" in str(
+        store.flaw("bound")
+    )
+    assert store.count("bound") == 0
+    publish("wrist_0815")
+    ros.spin_until(lambda: store.count("bound") == 1)
 
 
 def test_a_raw_image_arrives_with_its_capture_time(ros, ingest, store):
@@ -150,7 +170,7 @@ def test_diagnostics_give_rate_and_age(ros, ingest):
     values = {v.key: float(v.value) for v in status[-1].status[0].values}
     assert 5.0 < values["raw_rate_hz"] < 30.0
     assert 15.0 < values["raw_age_ms"] < 500.0
-    assert status[-1].status[0].message == "no frames from jpeg"
+    assert status[-1].status[0].message == "no frames from bound, jpeg"
 
 
 def test_it_can_stop_and_start_again(ros, ingest, store):
@@ -170,7 +190,7 @@ def test_it_can_stop_and_start_again(ros, ingest, store):
 def test_an_unknown_camera_names_the_known_ones(ros, store):
     node = CameraIngest(store, ("nose",))
     ros.add(node)
-    with pytest.raises(UnknownNameError, match=r"'nose' is not known\. Known: jpeg, raw"):
+    with pytest.raises(UnknownNameError, match=r"'nose' is not known\. Known: bound, jpeg, raw"):
         node.autostart()
     node.close()
 
