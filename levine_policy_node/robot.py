@@ -167,6 +167,13 @@ class Robot(Strict):
             by_position=by_position(joints),
         )
 
+    def contact_effort(self) -> FloatArray | None:
+        """Measured effort at which a policy is stopped (J,), infinite for any; None for none."""
+        given = [joint.contact_effort for joint in self.joints.values()]
+        if not any(given):
+            return None
+        return np.array([np.inf if effort is None else effort for effort in given])
+
     def home_position(self) -> FloatArray:
         """Home pose in joint order, shape (J,) [rad]."""
         return np.array([self.home[name] for name in self.joints])

@@ -39,7 +39,8 @@ class Joint(Strict):
     """One joint and its limits, in [rad] and [s] (metres for a prismatic joint).
 
     `closed` says at which end of `position` a gripper is closed. `position_margin` is for this
-    joint instead of the robot's.
+    joint instead of the robot's. `contact_effort` is measured, the weight of the arm included,
+    where a policy pushes against something.
     """
 
     position: tuple[float, float] = Field(strict=False)
@@ -48,6 +49,7 @@ class Joint(Strict):
     acceleration: float = Field(gt=0)
     jerk: float = Field(gt=0)
     effort: float | None = Field(default=None, gt=0)
+    contact_effort: float | None = Field(default=None, gt=0)
     position_based_velocity_limits: PositionBasedVelocityLimits | None = None
     role: Literal["arm", "gripper"] = "arm"
     closed: Literal["lower", "upper"] = "lower"

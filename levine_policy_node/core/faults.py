@@ -54,6 +54,7 @@ class Fault(Enum):
     STARVED = "no chunk came in time"
     BAD_CHUNKS = "unusable chunks in a row"
     BLOCKED = "the policy's way is blocked"
+    CONTACT = "the arm pushes against something"
     OPERATOR_LOST = "the operator's target is late"
     FOREIGN_PUBLISHER = "another publisher on the controller topic"
     CLOCK_STEPPED = "the ROS clock stepped"
@@ -98,6 +99,8 @@ RESPONSES: Mapping[Fault, Response] = {
     Fault.STARVED: Response(Severity.PAUSE, Clears.ON_MODE_CHANGE, frozenset({Mode.POLICY})),
     Fault.BAD_CHUNKS: Response(Severity.PSTOP, Clears.ON_RESET, frozenset({Mode.POLICY})),
     Fault.BLOCKED: Response(Severity.PAUSE, Clears.ON_MODE_CHANGE, frozenset({Mode.POLICY})),
+    # A person must be able to lead the arm out of it.
+    Fault.CONTACT: Response(Severity.PAUSE, Clears.WHEN_GONE, frozenset({Mode.POLICY})),
     Fault.OPERATOR_LOST: Response(Severity.PAUSE, Clears.ON_MODE_CHANGE, frozenset({Mode.HUMAN})),
     Fault.FOREIGN_PUBLISHER: Response(Severity.FAULT, Clears.ON_RESET),
     Fault.CLOCK_STEPPED: Response(Severity.PSTOP, Clears.ON_RESET),

@@ -41,8 +41,8 @@ def may_arm(
 ) -> str:
     """The arm is seen, stands inside its limits, its controller listens, and to nobody else.
 
-    What cannot be heard may be the emergency stop. Clocks that differ would put what is seen and
-    what is commanded at the wrong times.
+    What cannot be heard may be the emergency stop, and a second robot would move, too. Clocks that
+    differ would put what is seen and what is commanded at the wrong times.
     """
     late = joint_states_late(now_ns, inputs, options)
     if late or inputs.measured is None:
@@ -55,7 +55,7 @@ def may_arm(
     around = inputs.around
     return (
         foreign_publisher(inputs)
-        or around.unheard
+        or around.graph
         or controller_lost(now_ns, inputs, options)
         or enable_missing(now_ns, inputs, options)
         or around.flood

@@ -17,16 +17,15 @@ from levine_policy_node.core.modes import Event, Mode, ModeState
 from levine_policy_node.core.plan import Plan
 from levine_policy_node.core.reference import Prepared
 from levine_policy_node.core.surroundings import (
-    NO_VERDICTS,
     NOTHING_HEARD,
     STOCK_CONTROLLER,
-    ControllerMemory,
     ControllerOptions,
     Surroundings,
 )
 from levine_policy_node.core.takeover import FADING, Handback, Lead, TakeoverOptions, Target
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs
+from levine_policy_node.core.watch import NOTHING_WATCHED, Watch
 
 _BOOT = SteadyNs(0)
 _BOOT_MODE = ModeState(Mode.INIT)
@@ -69,6 +68,7 @@ class SupervisorOptions:
         controller: How closely the controller is watched.
         obstacles: What motions must stay clear of; None if the robot file says nothing of it.
         takeover: How a person's device takes over.
+        contact_effort: Measured effort (J,) beyond which a policy is stopped; None for no watch.
     """
 
     limits: JointLimits
@@ -101,6 +101,7 @@ class SupervisorOptions:
     controller: ControllerOptions = STOCK_CONTROLLER
     obstacles: Obstacles | None = None
     takeover: TakeoverOptions = FADING
+    contact_effort: FloatArray | None = None
 
     @property
     def kept_s(self) -> float:
@@ -110,11 +111,15 @@ class SupervisorOptions:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The newest joint state, in joint order; `received_ns` is when it came."""
+    """The newest joint state, in joint order; `received_ns` is when it came.
+
+    `effort` is None where the driver gives none, and NaN for a joint without.
+    """
 
     position: FloatArray
     velocity: FloatArray
     received_ns: SteadyNs
+    effort: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,31 +251,6 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """What the watchdogs remember between ticks.
-
-    Attributes:
-        count: Newest inference count.
-        advanced_ns: When it last changed.
-        tracking_since_ns: Since when the arm has been too far away, None if it is not.
-        bad_chunks: Unusable chunks in a row.
-        starving_ns: Since when the plan has been over in POLICY, None if it is not.
-        controller: What the controller said it commands, compared with what it was sent.
-        seen: Newest measured positions, (J,).
-        seen_ns: When they were first seen.
-    """
-
-    count: int = -1
-    advanced_ns: SteadyNs = _BOOT
-    tracking_since_ns: SteadyNs | None = None
-    bad_chunks: int = 0
-    starving_ns: SteadyNs | None = None
-    controller: ControllerMemory = NO_VERDICTS
-    seen: FloatArray | None = None
-    seen_ns: SteadyNs = _BOOT
-
-
-@dataclass(frozen=True, slots=True)
 class SupervisorState:
     """What the supervisor remembers between ticks.
 
@@ -311,7 +291,7 @@ class SupervisorState:
     target: FloatArray | None = None
     blocked: str = ""
     faults: Mapping[Fault, str] = field(default_factory=dict[Fault, str])
-    watch: Watch = Watch()
+    watch: Watch = NOTHING_WATCHED
     pushing: Pushing = field(default_factory=Pushing)
 
     @property

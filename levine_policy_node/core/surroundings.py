@@ -35,7 +35,7 @@ class Surroundings:
         listeners: Subscriptions to the controller's command topic.
         flood: Which topic carries too many messages.
         clock_skew: Whose clock is too far from this one.
-        unheard: Who publishes or listens in vain, as it was looked up for arming.
+        graph: What in the graph forbids arming, as it was looked up for that.
         enable: Whether the cell permits motion, and has since the last tick; None if it has not
             said.
         enable_ns: When it said so last.
@@ -48,7 +48,7 @@ class Surroundings:
     listeners: int = 1
     flood: str = ""
     clock_skew: str = ""
-    unheard: str = ""
+    graph: str = ""
     enable: bool | None = None
     enable_ns: SteadyNs | None = None
 

@@ -19,9 +19,9 @@ from levine_policy_node.core.supervision import (
     Inputs,
     SupervisorOptions,
     SupervisorState,
-    Watch,
 )
 from levine_policy_node.core.units import FloatArray, SteadyNs, nanoseconds, seconds
+from levine_policy_node.core.watch import Watch
 
 
 def watched(
@@ -62,6 +62,7 @@ def causes_seen(
         Fault.POLICY_STALLED: policy_stalled(state.watch, now_ns, options),
         Fault.STARVED: _starved(state.watch, now_ns, options),
         Fault.BAD_CHUNKS: _bad_chunks(state.watch),
+        Fault.CONTACT: contact(inputs, options),
         Fault.OPERATOR_LOST: _operator_lost(state, now_ns, inputs, options),
         Fault.FOREIGN_PUBLISHER: foreign_publisher(inputs),
         Fault.CLOCK_STEPPED: clock_stepped(state, inputs, options),
@@ -173,6 +174,26 @@ def joint_states_frozen(
         f"joint_states have been the same for {seconds(now_ns - watch.seen_ns):.2f} s, while "
         f"{options.limits.names[worst]} was led {motion[worst]:.3f} on "
         f"(limit {options.frozen_motion:g})"
+    )
+
+
+def contact(inputs: Inputs, options: SupervisorOptions) -> str:
+    """Say which joint is measured to push too hard, else "".
+
+    An effort that is not a number counts as too much where it is watched.
+    """
+    measured, allowed = inputs.measured, options.contact_effort
+    if allowed is None or measured is None:
+        return ""
+    if measured.effort is None:
+        return "joint_states carry no effort, and contact_effort is to be watched"
+    pushes = ~(np.abs(measured.effort) <= allowed) & np.isfinite(allowed)
+    if not pushes.any():
+        return ""
+    worst = int(np.argmax(pushes))
+    return (
+        f"{options.limits.names[worst]} pushes with {measured.effort[worst]:.1f} "
+        f"(contact_effort {allowed[worst]:g})"
     )
 
 

@@ -90,7 +90,7 @@ HAZARDS: Mapping[int, Hazard] = {
     63: Hazard("QoS does not match", "refused before arming", "sil"),
     64: Hazard("a flood of messages", "ticks go on; PSTOP", "both"),
     65: Hazard("two supervisors", "the second ends", "sil"),
-    66: Hazard("discovery is slow", "not armed before everybody is heard", "sil"),
+    66: Hazard("discovery is slow", "not armed before the arm is heard"),
     67: Hazard("oversized or malformed messages", "dropped and counted"),
     68: Hazard("another robot on the same domain", "refused to arm", "sil"),
     69: Hazard("somebody else arms or resets", "refused", "sil"),

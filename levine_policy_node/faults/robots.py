@@ -31,6 +31,7 @@ def shipped_options(robot_name: str) -> SupervisorOptions:
         home=robot.home_position(),
         exempt=~robot.arm_joints(),
         tick_s=1.0 / values["control_rate_hz"],
+        contact_effort=robot.contact_effort(),
         controller=ControllerOptions(values["reference_timeout_s"], values["reference_tolerance"]),
         **{name: value for name, value in values.items() if name in own},
     )

@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from levine_policy_node.core.modes import Event
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.trajectory_message import trajectory_bytes
 from levine_policy_node.core.units import StampNs
 from levine_policy_node.dst.world import World
-from levine_policy_node.faults.case import Case
+from levine_policy_node.faults.case import Case, injected_ns
 from levine_policy_node.faults.rows_commands import still_commanded
 from levine_policy_node.faults.rows_people import refused_to_arm
 from levine_policy_node.faults.spoiled import second_chunk
 
 _TICK_MS = 10.0
+_RESPAWN_S, _DISCOVERY_S = 0.3, 2.3
+_TRIES, _TRY_S = 60, 0.05
 # The graph is looked at ten times per second.
 _GRAPH_MS = 100.0 + 2 * _TICK_MS
 
@@ -31,6 +34,32 @@ def _second_publisher_first(world: World) -> None:
 
 def _cut(world: World) -> None:
     world.bus.cut = True
+
+
+def _slow_discovery(world: World) -> None:
+    """The supervisor comes back and finds the arm only after a while; somebody is in a hurry."""
+    heard = world.bus.links["joint_states"]
+    world.bus.links["joint_states"] = replace(heard, loss=1.0)
+
+    def found() -> None:
+        world.bus.links["joint_states"] = heard
+        world.observable()
+
+    world.supervisor.kill()
+    world.later(_RESPAWN_S, world.supervisor.start)
+    world.later(_RESPAWN_S + world.rng.uniform(0.05, _DISCOVERY_S), found)
+    for number in range(_TRIES):
+        world.later(_RESPAWN_S + _TRY_S * number, lambda: world.operator.ask(Event.ARM))
+
+
+def _armed_when_heard(world: World) -> str:
+    """The arm is armed once it was found, and not before."""
+    found = world.trace.first("observable")
+    since = [r for r in world.trace.of("reply") if r.time_ns > injected_ns(world.trace)]
+    granted = [record.time_ns for record in since if record.values[0]]
+    if found is None or not granted:
+        return "the arm was never armed"
+    return "armed before the arm was found" if granted[0] < found.time_ns else ""
 
 
 def _bytes(change: Callable[[bytes, World], bytes]) -> Callable[[World], None]:
@@ -97,6 +126,15 @@ CASES: tuple[Case, ...] = (
         stop="PAUSED",
         phases=("policy", "human"),
         inject=_cut,
+    ),
+    Case(
+        66,
+        "slow_discovery",
+        "the supervisor comes back and is slow to find the arm that somebody wants to arm",
+        phases=("disarmed", "policy"),
+        after_s=3.6,
+        inject=_slow_discovery,
+        check=_armed_when_heard,
     ),
     Case(
         67,

@@ -129,6 +129,7 @@ def make_options(
         controller=ControllerOptions(p.reference_timeout_s, p.reference_tolerance),
         obstacles=collision_model(robot),
         takeover=TakeoverOptions(p.takeover_tolerance, p.takeover_fade_share),
+        contact_effort=robot.contact_effort(),
         **given,
     )
 

@@ -38,9 +38,9 @@ from levine_policy_node.ros import qos
 from levine_policy_node.ros.clocks import ros_now, stamp_from_msg, steady_now
 from levine_policy_node.ros.controller_topics import ControllerTopics
 from levine_policy_node.ros.controllers.command_topic import CommandTopic
+from levine_policy_node.ros.graph_check import graph_problem
 from levine_policy_node.ros.message_guard import Info, MessageGuard
 from levine_policy_node.ros.messages import MessageError, by_name
-from levine_policy_node.ros.qos_match import unheard
 
 _GRAPH_PERIOD_S = 0.1
 _READINGS = 3
@@ -111,7 +111,7 @@ class SupervisorInputs:
         self._enables: deque[tuple[bool, SteadyNs]] = deque(maxlen=_QUEUED)
         self._enable: tuple[bool | None, SteadyNs | None] = (None, None)
         self._graph: Latest[tuple[int, int]] = Latest()
-        self._unheard = ""
+        self._graph_problem = ""
         self._output = output
         self._stamped: tuple[StampNs, FloatArray] | None = None
         self._problem = ""
@@ -180,7 +180,7 @@ class SupervisorInputs:
                 enable=False if refused else self._enable[0],
                 enable_ns=self._enable[1],
                 clock_skew=self._clocks_unfit() if arming else "",
-                unheard=self._unheard if arming else "",
+                graph=self._graph_problem if arming else "",
             ),
         )
 
@@ -219,9 +219,10 @@ class SupervisorInputs:
         return best[1] if best is not None else 0
 
     def before_arming(self) -> None:
-        """Look at the graph as it is now, and at who is not heard in it; not for the loop."""
+        """Look at the graph as it is now; in the executor's thread, it takes a few ms."""
         self._look_at_graph()
-        self._unheard = unheard(self._node, self._output.topic)
+        states = self._node.resolve_topic_name("joint_states")
+        self._graph_problem = graph_problem(self._node, self._output.topic, states)
 
     def _look_at_graph(self) -> None:
         self._graph.put((self._output.publishers(), self._output.listeners()))
@@ -235,11 +236,18 @@ class SupervisorInputs:
             self._arm_clock.add(ros_now(self._node) - stamp_ns)
         # A value that is not finite is no measurement: it ages as if nothing had come.
         if np.all(np.isfinite(position)) and np.all(np.isfinite(velocity)):
-            self._measured.put(Measured(position, velocity, steady_now()))
+            effort = self._effort(message)
+            self._measured.put(Measured(position, velocity, steady_now(), effort))
 
     def hand_in(self, chunk: Chunk) -> None:
         """A chunk that was prepared once more, for the next tick."""
         self._chunks.append(chunk)
+
+    def _effort(self, message: JointState) -> FloatArray | None:
+        """The given efforts; None where the driver gives none."""
+        if len(message.effort) == 0:
+            return None
+        return by_name(self._names, list(message.name), message.effort)
 
     def _velocity(self, message: JointState, position: FloatArray) -> FloatArray:
         """The given velocities, or differences where the driver gives none."""

@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from harness import ros_graph
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String, UInt64
 from std_srvs.srv import Trigger
@@ -132,6 +133,20 @@ def test_a_controller_that_cannot_hear_refuses_to_arm(bench):
     bench.script.hear(qos.MODE)
     assert "transient local" in refusal_to_arm(bench, "cannot hear it")
     bench.script.hear(qos.COMMAND)
+    bench.insist("arm")
+
+
+def test_a_second_robot_on_the_domain_refuses_to_arm(bench):
+    name = ROBOT.controller.name
+    nodes = [Node(name, use_global_arguments=False) for _ in range(2)]
+    try:
+        for node in nodes:
+            node.create_subscription(JointTrajectory, COMMANDS, lambda _: None, qos.COMMAND)
+        message = refusal_to_arm(bench, "another robot on this domain?")
+        assert f"2 nodes called /{name} listen on /{COMMANDS}" in message
+    finally:
+        for node in nodes:
+            node.destroy_node()
     bench.insist("arm")
 
 

@@ -51,10 +51,10 @@ from levine_policy_node.core.supervision import (
     SupervisorOptions,
     SupervisorState,
     Target,
-    Watch,
 )
 from levine_policy_node.core.supervisor import step
 from levine_policy_node.core.units import SteadyNs
+from levine_policy_node.core.watch import Watch
 
 MS = 1_000_000
 NOW = SteadyNs(1_000_000 * MS)

@@ -88,6 +88,7 @@ class Rig:
     bad: list[object] = field(default_factory=list)
     disturbance: np.ndarray = field(default_factory=lambda: np.zeros(3))
     measured: Measured | None = None
+    effort: np.ndarray | None = None
     heartbeat: Heartbeat | None = None
     inferences: int = 0
     ticks: int = 0
@@ -113,7 +114,7 @@ class Rig:
         if self.arm_seen:
             velocity = (self.position - before) / (after_ms / 1e3) + self.creep
             seen = self.position + self.disturbance
-            self.measured = Measured(seen, velocity, SteadyNs(now - 2 * MS))
+            self.measured = Measured(seen, velocity, SteadyNs(now - 2 * MS), self.effort)
         arrived: tuple[object, ...] = tuple(self.bad)
         self.bad = []
         if self.policy and self.ticks % 2 == 0:

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What in the graph forbids arming: someone who is not heard, or a second robot.
+
+DDS connects a writer and a reader only if the writer offers what the reader asks for. Otherwise
+both go on in silence: an emergency stop that is published best-effort is never heard reliably. And
+it connects whoever has the same domain and namespace: two robots would both follow one command.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rclpy.node import Node
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+
+_ERROR = "ERROR: "
+_UNKNOWN = "_NODE_NAME_UNKNOWN_"
+
+
+def graph_problem(node: Node, commands: str, states: str) -> str:
+    """Say what forbids arming, or "".
+
+    Args:
+        node: Every topic that it subscribes to is looked at.
+        commands: Topic of its commands.
+        states: Topic of the joint states.
+    """
+    listeners = node.get_subscriptions_info_by_topic(commands)
+    return (
+        unheard(node, commands, listeners)
+        or _twins(commands, "listen", listeners)
+        or _twins(states, "publish", node.get_publishers_info_by_topic(states))
+    )
+
+
+def unheard(node: Node, commands: str, listeners: Sequence[TopicEndpointInfo]) -> str:
+    """Say whom a node subscribes to in vain, or which listener misses its commands; "" if none."""
+    for subscription in node.subscriptions:
+        topic, ours = subscription.topic_name, subscription.qos_profile
+        for writer in node.get_publishers_info_by_topic(topic):
+            why = _mismatch(writer.qos_profile, ours)
+            if why:
+                return f"{topic}: nothing of what {writer.node_name} publishes is heard: {why}"
+    for publisher in node.publishers:
+        # Whoever only watches may miss them; the controller may not.
+        if publisher.topic_name != commands or publisher.get_subscription_count() > 0:
+            continue
+        for reader in listeners:
+            why = _mismatch(publisher.qos_profile, reader.qos_profile)
+            if why:
+                return f"{commands}: {reader.node_name} cannot hear it: {why}"
+    return ""
+
+
+def _mismatch(offered: QoSProfile, wanted: QoSProfile) -> str:
+    """Why DDS does not connect the two, in rclpy's words, or ""."""
+    compatibility, reason = qos_check_compatible(offered, wanted)
+    if compatibility != QoSCompatibility.ERROR:
+        return ""
+    return ", ".join(part.removeprefix(_ERROR) for part in reason.split(";") if part)
+
+
+def _twins(topic: str, do: str, ends: Sequence[TopicEndpointInfo]) -> str:
+    """Say that two nodes of one name are at a topic, as of two robots on one domain, or ""."""
+    names = Counter(
+        f"{end.node_namespace.rstrip('/')}/{end.node_name}"
+        for end in ends
+        if end.node_name != _UNKNOWN
+    )
+    for name, count in names.items():
+        if count > 1:
+            return (
+                f"{count} nodes called {name} {do} on {topic}: another robot on this domain? "
+                "Give each its own ROS_DOMAIN_ID or namespace"
+            )
+    return ""
