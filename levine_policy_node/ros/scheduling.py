@@ -19,7 +19,7 @@ URGENT = -10
 PROMPT = -5
 
 # The interpreter hands its lock over this often; the default of 5 ms is half a control period.
-_SWITCH_S = 0.0005
+_SWITCH_S = 0.0001
 
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
 
@@ -38,7 +38,7 @@ def set_urgency(nice: int) -> bool:
 
 
 def switch_threads_often() -> None:
-    """Let a control thread take the interpreter lock from the others within half a millisecond."""
+    """Let a control thread take the interpreter lock from the others within a tenth of a millisecond."""
     sys.setswitchinterval(_SWITCH_S)
 
 
