@@ -38,7 +38,7 @@ def set_urgency(nice: int) -> bool:
 
 
 def switch_threads_often() -> None:
-    """Let a control thread take the interpreter lock from the others within a tenth of a millisecond."""
+    """Let a control thread take the interpreter lock from the others within 0.1 ms."""
     sys.setswitchinterval(_SWITCH_S)
 
 
