@@ -79,7 +79,7 @@ def plot(rows: Sequence[Row], image_file: Path) -> Path:
     axis.set_ylim(0, 105)
     axis.set_ylabel("success [%], 95 % Wilson interval")
     axis.set_title(f"{rows[0].new.episodes} held-out scenes on each half", fontsize=10)
-    axis.legend(fontsize=9, loc="lower left")
+    figure.legend(fontsize=9, loc="outside lower center", ncols=len(rows))
     image_file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(image_file, dpi=110, metadata={"Software": None})
     pyplot.close(figure)
