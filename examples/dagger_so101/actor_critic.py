@@ -37,6 +37,9 @@ class Losses:
     actor: float
     critic: float
 
+    def __str__(self) -> str:
+        return f"losses {self.actor:.3f} (actor), {self.critic:.4f} (critic)"
+
 
 class ActorCritic:
     """The policy that is being learned, its critics, and slow copies of both.
