@@ -195,6 +195,7 @@ class Inbox:
             self._chunks.append(read(usable_timeline(found, self._names)))
         except MessageError as error:
             self._chunks.append(BadChunk(str(error)))
+            raise
 
     def _flood(self) -> str:
         now_ns = self._steady()

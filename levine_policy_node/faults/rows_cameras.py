@@ -55,7 +55,9 @@ def _camera(
 
 
 _FRAME_MS = 1e3 / 30.0
-_THREE_FRAMES_MS = 3 * _FRAME_MS + _TICK_MS
+# Two hops through the network of the simulation.
+_WAY_MS = 5.0
+_THREE_FRAMES_MS = 3 * _FRAME_MS + _TICK_MS + _WAY_MS
 # A frame may be 0.2 s old (camera_max_age_s), and what is merely late is told after two
 # heartbeats, for it may come a moment later.
 _SILENT_MS = 200.0 + _FRAME_MS + 40.0 + 2 * _TICK_MS

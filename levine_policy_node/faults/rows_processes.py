@@ -75,7 +75,11 @@ def stands_after(world: World) -> int | None:
 
 
 def _abandoned(world: World) -> str:
-    """The arm must come to rest within 0.1 s of motion and one brake, with nobody to help."""
+    """The arm must come to rest within 0.1 s of motion and one brake, with nobody to help.
+
+    What counts is the joint that needs longest to stop: the others stop together with it, on the
+    path, and so more gently than they could.
+    """
     limits = world.setup.options.limits
     began = injected_ns(world.trace)
     setpoints = [(c.time_ns, c.values[0]) for c in world.trace.of("cycle")]
@@ -87,10 +91,9 @@ def _abandoned(world: World) -> str:
     # v t + v^2 / 2 a, and the ramps of the brake, in which a jerk-limited one goes v a / 2 j more.
     bound = 0.1 * speed + speed**2 / (2.0 * limits.acceleration)
     bound += speed * limits.acceleration / (2.0 * limits.jerk)
-    over = np.flatnonzero(way > 1.05 * bound + 1e-4)
-    if len(over) == 0:
+    i = int(np.argmax(speed / limits.acceleration + limits.acceleration / limits.jerk))
+    if way[i] <= 1.05 * bound[i] + 1e-4:
         return ""
-    i = int(over[0])
     return f"{limits.names[i]} went {way[i]:.4f} rad after the death (limit {bound[i]:.4f})"
 
 

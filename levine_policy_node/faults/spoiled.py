@@ -69,9 +69,15 @@ def spoil(change: Change, times: int | None = None) -> Callable[[World], None]:
 
 
 def second_chunk(world: World) -> int:
-    """When the second spoiled chunk was published."""
-    spoiled = world.trace.of("spoiled")
-    return spoiled[1].time_ns if len(spoiled) > 1 else 0
+    """When the second spoiled chunk arrived; one may be lost on the way."""
+    injected = world.trace.first("injected")
+    began_ns = 0 if injected is None else injected.time_ns
+    dropped = [
+        record.time_ns
+        for record in world.trace.of("dropped")
+        if record.time_ns >= began_ns and record.values[0].startswith("policy/action_chunk")
+    ]
+    return dropped[1] if len(dropped) > 1 else began_ns
 
 
 def with_value(value: float, field: str) -> Change:
