@@ -72,7 +72,8 @@ def _twins(topic: str, do: str, ends: Sequence[TopicEndpointInfo]) -> str:
     for name, count in names.items():
         if count > 1:
             return (
-                f"{count} nodes called {name} {do} on {topic}: another robot on this domain? "
-                "Give each its own ROS_DOMAIN_ID or namespace"
+                f"{count} nodes called {name} {do} on {topic}: another robot on this domain, or "
+                "one that was killed within the last 20 s? Give each robot its own ROS_DOMAIN_ID "
+                "or namespace"
             )
     return ""

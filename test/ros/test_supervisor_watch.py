@@ -142,7 +142,7 @@ def test_a_second_robot_on_the_domain_refuses_to_arm(bench):
     try:
         for node in nodes:
             node.create_subscription(JointTrajectory, COMMANDS, lambda _: None, qos.COMMAND)
-        message = refusal_to_arm(bench, "another robot on this domain?")
+        message = refusal_to_arm(bench, "another robot on this domain")
         assert f"2 nodes called /{name} listen on /{COMMANDS}" in message
     finally:
         for node in nodes:
