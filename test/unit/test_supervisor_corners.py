@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tables never let happen is answered all the same, and never with a motion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from test_supervisor import OPTIONS, START, Rig
+from test_supervisor_way import MARGIN, WALL, WALLED
+
+from levine_policy_node.core.acts import NO_CHUNK, follow_chunk, follow_prepared, gone_to, prepare
+from levine_policy_node.core.dead_man import Act, DeadMan
+from levine_policy_node.core.emission import fallback
+from levine_policy_node.core.faults import Fault
+from levine_policy_node.core.limits import JointLimits
+from levine_policy_node.core.modes import Event
+from levine_policy_node.core.motions import HOME_SOURCE, lead_time, stopped
+from levine_policy_node.core.plan import HOLD, Plan, with_brake
+from levine_policy_node.core.reference import Rejected
+from levine_policy_node.core.shaper import brake, rejoin
+from levine_policy_node.core.supervision import Inputs, SupervisorState, Target
+from levine_policy_node.core.timeline import JointPoint, Timeline
+from levine_policy_node.core.units import SteadyNs
+from levine_policy_node.core.watchdogs import causes_seen
+
+NOW = SteadyNs(10_000_000_000)
+NOTHING = Inputs(ros_offset_ns=0)
+LIMITS = JointLimits(
+    names=("pan",),
+    lower=np.array([-1.0]),
+    upper=np.array([1.0]),
+    velocity=np.array([1.0]),
+    acceleration=np.array([4.0]),
+    jerk=np.array([40.0]),
+)
+
+
+def straight(speed: float, duration_s: float, begin: float = 0.0) -> Timeline[SteadyNs]:
+    """One joint at a constant speed [rad/s]."""
+    times_s = np.array([0.0, duration_s])
+    still = np.zeros((2, 1))
+    positions = begin + speed * times_s[:, None]
+    return Timeline(("pan",), NOW, times_s, positions, still + speed, still)
+
+
+def test_without_a_plan_or_a_chunk_nothing_is_followed():
+    state = SupervisorState()
+    assert follow_chunk(state, NOW, OPTIONS) is NO_CHUNK
+    assert follow_prepared(None, state, NOW, OPTIONS) is NO_CHUNK
+    assert prepare(Event.ENGAGE, state, NOW, NOTHING, OPTIONS) is NO_CHUNK
+
+
+def test_without_joint_states_nothing_is_armed():
+    refused = prepare(Event.ARM, SupervisorState(), NOW, NOTHING, OPTIONS)
+    assert isinstance(refused, Rejected)
+    assert "no joint_states" in refused.reason
+
+
+def test_without_a_plan_there_is_nothing_to_take_over():
+    state = SupervisorState()
+    target = Target(START, "operator:test", NOW)
+    inputs = replace(NOTHING, target=target)
+    assert prepare(Event.TAKEOVER, state, NOW, inputs, OPTIONS) is state
+    # Nor does one without a device, or an act that needs nothing, change anything.
+    assert prepare(Event.TAKEOVER, state, NOW, NOTHING, OPTIONS) is state
+    assert prepare(Event.PAUSE, state, NOW, NOTHING, OPTIONS) is state
+
+
+def test_home_is_not_set_out_for_where_the_first_step_is_blocked():
+    beside, beyond = START.copy(), START.copy()
+    beside[0], beyond[0] = WALL - MARGIN, WALL + 0.2
+    state = SupervisorState(plan=Plan.holding(OPTIONS.limits.names, beside, NOW))
+    refused = gone_to(state, beyond, HOME_SOURCE, NOW, WALLED, homing=True)
+    assert isinstance(refused, Rejected)
+    assert "the arm and the wall" in refused.reason
+
+
+def test_a_press_can_ask_for_a_pause():
+    state, _ = DeadMan().next(held=True, mode="POLICY")
+    state, _ = state.next(held=True, mode="HUMAN")
+    state, act = state.next(held=True, mode="HUMAN", acts=frozenset({Act.PAUSE}))
+    assert act is Act.PAUSE
+
+
+def test_after_a_trip_single_positions_are_held_where_they_are():
+    held = fallback(SupervisorState(ticks=((int(NOW), START),)), NOW, OPTIONS)
+    assert held is not None
+    assert held.source(NOW) == HOLD
+    assert np.array_equal(held.sample(NOW).position, START)
+    assert fallback(SupervisorState(), NOW, OPTIONS) is None
+
+
+def test_where_no_brake_fits_yet_the_plan_goes_on_until_one_does():
+    stop = brake(JointPoint(np.zeros(1), np.ones(1), np.zeros(1)), LIMITS, NOW)
+    assert stop is not None
+    # Its end is at the new limit, and it brakes harder than may be braked now.
+    tighter = replace(LIMITS, upper=stop.positions[-1] + 1e-9, acceleration=np.array([2.0]))
+    plan = Plan(stop, ((int(NOW), "policy:p@0#1"),))
+    options = replace(OPTIONS, limits=tighter, home=np.zeros(1), exempt=np.zeros(1, dtype=bool))
+    later = stopped(plan, NOW, options)
+    assert later.marks[-1][0] > lead_time(NOW, options)
+    assert np.all(later.timeline.positions <= tighter.upper + 1e-12)
+    assert later.end_ns >= plan.end_ns
+
+
+def test_a_motion_that_cannot_be_braked_anywhere_has_no_safe_end():
+    motion = straight(1.0, 0.5, begin=0.99 - 0.5)
+    narrow = replace(LIMITS, lower=np.array([0.4]), upper=np.array([0.5]))
+    assert with_brake(motion, narrow, NOW) is None
+
+
+def test_a_reference_that_runs_away_is_not_joined():
+    away = straight(3.0, 10.0, begin=0.5)
+    wide = replace(LIMITS, lower=np.array([-100.0]), upper=np.array([100.0]))
+    still = JointPoint.at_rest(np.zeros(1))
+    assert rejoin(still, away, NOW, wide) is None
+
+
+def test_the_newest_of_what_the_policy_asked_for():
+    assert SupervisorState().newest is None
+    rig = Rig().moving()
+    assert rig.state.newest is rig.state.reference
+
+
+def test_a_line_that_was_heard_and_fell_silent_is_told_from_one_that_never_was():
+    watched = replace(OPTIONS, estop_heartbeat_s=0.1)
+    never = causes_seen(SupervisorState(), NOW, NOTHING, watched)
+    assert never[Fault.ESTOP_SILENT] == "nothing on estop"
+    before = SteadyNs(NOW - 300_000_000)
+    silent = causes_seen(
+        SupervisorState(), NOW, replace(NOTHING, estop_received_ns=before), watched
+    )
+    assert "estop: nothing for 300 ms" in silent[Fault.ESTOP_SILENT]
