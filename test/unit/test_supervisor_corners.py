@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from test_supervisor import OPTIONS, START, Rig
 from test_supervisor_way import MARGIN, WALL, WALLED
 
 from levine_policy_node.core.acts import NO_CHUNK, follow_chunk, follow_prepared, gone_to, prepare
+from levine_policy_node.core.collision_rules import first_breach, too_fast
 from levine_policy_node.core.dead_man import Act, DeadMan
 from levine_policy_node.core.emission import fallback
 from levine_policy_node.core.faults import Fault
@@ -17,11 +18,12 @@ from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.modes import Event
 from levine_policy_node.core.motions import HOME_SOURCE, lead_time, stopped
 from levine_policy_node.core.plan import HOLD, Plan, with_brake
-from levine_policy_node.core.reference import Rejected
+from levine_policy_node.core.reference import Rejected, follow, to_steady
 from levine_policy_node.core.shaper import brake, rejoin
 from levine_policy_node.core.supervision import Inputs, SupervisorState, Target
 from levine_policy_node.core.timeline import JointPoint, Timeline
-from levine_policy_node.core.units import SteadyNs
+from levine_policy_node.core.timeline_cuts import without_short_segments
+from levine_policy_node.core.units import StampNs, SteadyNs
 from levine_policy_node.core.watchdogs import causes_seen
 
 NOW = SteadyNs(10_000_000_000)
@@ -132,3 +134,67 @@ def test_a_line_that_was_heard_and_fell_silent_is_told_from_one_that_never_was()
         SupervisorState(), NOW, replace(NOTHING, estop_received_ns=before), watched
     )
     assert "estop: nothing for 300 ms" in silent[Fault.ESTOP_SILENT]
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """A gap that stays as it is, and a hand that moves at a third of what the joints let it."""
+
+    tool_speed: float = np.inf
+    room: float = 1e-4
+    margins = np.array([0.01])
+    reach = np.array([[1.0]])
+    hand_reach = np.array([1.0])
+
+    def distances(self, position: np.ndarray) -> np.ndarray:
+        del position
+        return self.margins + self.room
+
+    def hand_speed(self, position: np.ndarray, velocity: np.ndarray) -> float:
+        del position
+        return abs(float(velocity[0])) / 3.0
+
+    def say(self, pair: int, distance: float) -> str:
+        return f"{pair} at {distance}"
+
+
+def moving(speed: float, samples: int) -> JointPoint:
+    """One joint at a constant speed [rad/s], every 10 ms."""
+    positions = speed * 0.01 * np.arange(samples)[:, None]
+    still = np.zeros((samples, 1))
+    return JointPoint(positions, still + speed, still)
+
+
+def test_a_way_that_cannot_be_checked_in_time_is_not_clear():
+    breach = first_breach(moving(0.015, 400), 0.01, Narrow())
+    assert breach is not None
+    assert "too long or too narrow" in breach.text
+    assert breach.index < 399
+
+
+def test_a_hand_is_looked_at_again_until_it_cannot_be_too_fast():
+    assert too_fast(moving(1.0, 50), Narrow(tool_speed=0.5)) is None
+    fast = too_fast(moving(2.0, 50), Narrow(tool_speed=0.5))
+    assert fast is not None
+    assert fast.peak == 2.0 / 3.0
+
+
+def test_a_single_point_is_no_chunk():
+    still = np.zeros((1, 1))
+    point = Timeline(("pan",), StampNs(int(NOW) + 1), np.zeros(1), still, still, still)
+    refused = to_steady(point, 0, NOW)
+    assert isinstance(refused, Rejected)
+    assert "single point" in refused.reason
+    assert without_short_segments(point, 0.01) is point
+
+
+def test_a_chunk_on_which_the_arm_could_not_be_stopped_is_refused():
+    # Brakes a little harder than a brake of ours would, and ends at the limit.
+    stop = brake(JointPoint(np.zeros(1), np.ones(1), np.zeros(1)), LIMITS.scaled(1.005), NOW)
+    assert stop is not None
+    limits = replace(LIMITS, upper=stop.positions[-1] + 1e-9)
+    plan = Plan(stop, ((int(NOW), "policy:p@0#1"),))
+    chunk = stop.window(SteadyNs(NOW + 20_000_000), SteadyNs(NOW + 160_000_000))
+    refused = follow(plan, chunk, NOW, 0.05, limits)
+    assert isinstance(refused, Rejected)
+    assert "could not be stopped" in refused.reason
