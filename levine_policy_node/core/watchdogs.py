@@ -190,10 +190,10 @@ def contact(inputs: Inputs, options: SupervisorOptions) -> str:
     pushes = ~(np.abs(measured.effort) <= allowed) & np.isfinite(allowed)
     if not pushes.any():
         return ""
-    worst = int(np.argmax(pushes))
+    first = int(np.argmax(pushes))
     return (
-        f"{options.limits.names[worst]} pushes with {measured.effort[worst]:.1f} "
-        f"(contact_effort {allowed[worst]:g})"
+        f"{options.limits.names[first]} pushes with {measured.effort[first]:.1f} "
+        f"(contact_effort {allowed[first]:g})"
     )
 
 

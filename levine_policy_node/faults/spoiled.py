@@ -13,6 +13,7 @@ from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.trajectory_message import trajectory_bytes
 from levine_policy_node.core.units import FloatArray, StampNs, nanoseconds
 from levine_policy_node.dst.world import World
+from levine_policy_node.faults.case import injected_ns
 
 
 @dataclass(slots=True)
@@ -70,8 +71,7 @@ def spoil(change: Change, times: int | None = None) -> Callable[[World], None]:
 
 def second_chunk(world: World) -> int:
     """When the second spoiled chunk arrived; one may be lost on the way."""
-    injected = world.trace.first("injected")
-    began_ns = 0 if injected is None else injected.time_ns
+    began_ns = injected_ns(world.trace)
     dropped = [
         record.time_ns
         for record in world.trace.of("dropped")

@@ -15,42 +15,48 @@ from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from levine_policy_node.ros import qos
+from levine_policy_node.ros.controllers.command_topic import CommandTopic
+
 _ERROR = "ERROR: "
 _UNKNOWN = "_NODE_NAME_UNKNOWN_"
 
 
-def graph_problem(node: Node, commands: str, states: str) -> str:
+def graph_problem(node: Node, commands: CommandTopic, states: str) -> str:
     """Say what forbids arming, or "".
 
     Args:
         node: Every topic that it subscribes to is looked at.
-        commands: Topic of its commands.
+        commands: Where it commands.
         states: Topic of the joint states.
     """
-    listeners = node.get_subscriptions_info_by_topic(commands)
+    listeners = node.get_subscriptions_info_by_topic(commands.topic)
+    # Whoever only watches may miss them; the controller may not.
     return (
-        unheard(node, commands, listeners)
-        or _twins(commands, "listen", listeners)
+        _unheard(node)
+        or ("" if commands.listeners() > 0 else _deaf(commands.topic, listeners))
+        or _twins(commands.topic, "listen", listeners)
         or _twins(states, "publish", node.get_publishers_info_by_topic(states))
     )
 
 
-def unheard(node: Node, commands: str, listeners: Sequence[TopicEndpointInfo]) -> str:
-    """Say whom a node subscribes to in vain, or which listener misses its commands; "" if none."""
+def _unheard(node: Node) -> str:
+    """Say whom a node subscribes to in vain, or ""."""
     for subscription in node.subscriptions:
         topic, ours = subscription.topic_name, subscription.qos_profile
         for writer in node.get_publishers_info_by_topic(topic):
             why = _mismatch(writer.qos_profile, ours)
             if why:
                 return f"{topic}: nothing of what {writer.node_name} publishes is heard: {why}"
-    for publisher in node.publishers:
-        # Whoever only watches may miss them; the controller may not.
-        if publisher.topic_name != commands or publisher.get_subscription_count() > 0:
-            continue
-        for reader in listeners:
-            why = _mismatch(publisher.qos_profile, reader.qos_profile)
-            if why:
-                return f"{commands}: {reader.node_name} cannot hear it: {why}"
+    return ""
+
+
+def _deaf(topic: str, listeners: Sequence[TopicEndpointInfo]) -> str:
+    """Say which listener misses the commands, or ""."""
+    for reader in listeners:
+        why = _mismatch(qos.COMMAND, reader.qos_profile)
+        if why:
+            return f"{topic}: {reader.node_name} cannot hear it: {why}"
     return ""
 
 

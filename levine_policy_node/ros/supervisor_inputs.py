@@ -222,7 +222,7 @@ class SupervisorInputs:
         """Look at the graph as it is now; in the executor's thread, it takes a few ms."""
         self._look_at_graph()
         states = self._node.resolve_topic_name("joint_states")
-        self._graph_problem = graph_problem(self._node, self._output.topic, states)
+        self._graph_problem = graph_problem(self._node, self._output, states)
 
     def _look_at_graph(self) -> None:
         self._graph.put((self._output.publishers(), self._output.listeners()))

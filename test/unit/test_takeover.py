@@ -172,9 +172,8 @@ def test_the_dead_man_is_the_one_of_the_device_that_took_over():
     assert_good(rig)
 
 
-@pytest.mark.parametrize("windows", [True, False])
-def test_after_a_handback_the_old_chunks_are_dead_and_the_motion_goes_on(windows):
-    rig = Rig(options=replace(OPTIONS, sends_windows=windows)).moving()
+def hand_back_while_moving(rig: Rig) -> None:
+    """A person takes over, leads the first joint on, and hands back to a policy that is silent."""
     rig.target = rig.position.copy()
     assert rig.ask(Event.TAKEOVER).accepted
     for _ in range(60):
@@ -182,6 +181,12 @@ def test_after_a_handback_the_old_chunks_are_dead_and_the_motion_goes_on(windows
         rig.tick()
     rig.chunks = False
     assert rig.ask(Event.HANDBACK).accepted
+
+
+@pytest.mark.parametrize("windows", [True, False])
+def test_after_a_handback_the_old_chunks_are_dead_and_the_motion_goes_on(windows):
+    rig = Rig(options=replace(OPTIONS, sends_windows=windows)).moving()
+    hand_back_while_moving(rig)
     assert rig.mode is Mode.POLICY
     assert rig.state.reference is None
     # Until the policy has planned anew, what the person began goes on, at its velocity.
@@ -196,13 +201,7 @@ def test_after_a_handback_the_old_chunks_are_dead_and_the_motion_goes_on(windows
 
 def test_a_person_whose_motion_ends_before_a_chunk_is_followed_is_no_starved_policy():
     rig = Rig().moving()
-    rig.target = rig.position.copy()
-    assert rig.ask(Event.TAKEOVER).accepted
-    for _ in range(60):
-        rig.target = rig.target + np.array([0.004, 0.0, 0.0])
-        rig.tick()
-    rig.chunks = False
-    assert rig.ask(Event.HANDBACK).accepted
+    hand_back_while_moving(rig)
     # A chunk has come, and is still being prepared.
     rig.state = replace(rig.state, handed=None)
     rig.run(0.3)
