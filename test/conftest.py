@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# How long an example takes says something about the machine, not about the code.
-settings.register_profile("levine", deadline=None)
+# How long an example takes says something about the machine, not about the code. And the same code
+# is given the same examples, so that a failure belongs to the change; --hypothesis-profile=random
+# looks for others.
+settings.register_profile("levine", deadline=None, derandomize=True)
+settings.register_profile("random", deadline=None)
 # For tests that do not set their own number: --hypothesis-profile=campaign --timeout=0.
 settings.register_profile("campaign", deadline=None, max_examples=50_000)
 settings.load_profile("levine")

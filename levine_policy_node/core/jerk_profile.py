@@ -50,6 +50,8 @@ def profile_timeline(
     end: End,
     profiles: Sequence[JerkProfile],
     cells: int,
+    *,
+    whole: bool,
 ) -> Timeline[SteadyNs]:
     """Lay the profiles of all joints on the grid and integrate them.
 
@@ -60,12 +62,14 @@ def profile_timeline(
         end: State at the last knot, met exactly.
         profiles: Jerk profile of each joint.
         cells: Length of the motion in grid cells.
+        whole: Keep the changes of acceleration rather than the jerk where the grid makes a part
+            shorter or longer.
 
     Returns:
         The timeline; its jerk may exceed that of the profiles by the correction, which callers
         check.
     """
-    edges, jerks = _on_grid(profiles, cells, whole=end.position is not None)
+    edges, jerks = _on_grid(profiles, cells, whole=whole)
     bounds = edges / cells
     duration_s = cells * GRID_S
     jerks = jerks + _correction(bounds, jerks, begin, end, duration_s)
@@ -83,9 +87,9 @@ def _on_grid(
 ) -> tuple[FloatArray, FloatArray]:
     """Common segment edges (S+1,) in cells and the jerk in each segment (S, J).
 
-    Where the end position matters, every part changes the acceleration by the `whole` of what it
-    did: an acceleration left over by the grid would carry a long motion far off its way, and the
-    correction would have to bring it back.
+    `whole`, every part changes the acceleration by all of what it did: an acceleration left over
+    by the grid would carry a long motion far off its way, and the correction would have to bring
+    it back.
     """
     found_by = _whole_switches if whole else _switches
     switches = [found_by(profile, cells) for profile in profiles]

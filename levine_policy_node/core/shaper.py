@@ -59,7 +59,9 @@ def stand(
 def brake(state: JointPoint, limits: JointLimits, start_ns: SteadyNs) -> Timeline[SteadyNs] | None:
     """Come to rest from `state`, all joints together so that the path stays nearly straight.
 
-    Where that would leave the position range, each joint stops as soon as it can instead.
+    Where that would leave the position range, each joint stops as soon as it can instead. One that
+    is at rest long before the others is carried on by what the grid leaves of its acceleration,
+    so the last attempt leaves none of it, and needs more of the limits' room for that.
 
     Args:
         state: Commanded state at `start_ns`.
@@ -75,13 +77,14 @@ def brake(state: JointPoint, limits: JointLimits, start_ns: SteadyNs) -> Timelin
     if not may_stop(state, limits):
         return None
     still = np.zeros_like(state.position)
-    for straight in (True, False):
+    for straight, whole in ((True, False), (False, False), (False, True)):
         stop = _shape(
             lambda part: stop_profiles(state, part, straight=straight),  # noqa: B023  called here
             state,
             End(still, still),
             limits,
             start_ns,
+            whole=whole,
         )
         if stop is not None:
             return stop
@@ -188,7 +191,12 @@ def _arrive(
     """Reach `target` after exactly `cells` grid cells, or as soon as possible if None."""
     end = End(target.velocity, target.acceleration, target.position)
     motion = _shape(
-        lambda part: arrival_profiles(state, target, part, cells), state, end, limits, start_ns
+        lambda part: arrival_profiles(state, target, part, cells),
+        state,
+        end,
+        limits,
+        start_ns,
+        whole=True,
     )
     if motion is not None or limits.by_position is None:
         return motion
@@ -202,6 +210,7 @@ def _arrive(
         end,
         limits,
         start_ns,
+        whole=True,
     )
 
 
@@ -211,6 +220,8 @@ def _shape(
     end: End,
     limits: JointLimits,
     start_ns: SteadyNs,
+    *,
+    whole: bool,
 ) -> Timeline[SteadyNs] | None:
     """Solve within ever smaller shares of the limits until the result on the grid fits them."""
     for share in _SHARES:
@@ -218,7 +229,9 @@ def _shape(
         if solved is None:
             # Less of the limits takes longer still, so a fixed time is out of reach.
             return None
-        shaped = profile_timeline(start_ns, limits.names, state, end, solved.joints, solved.cells)
+        shaped = profile_timeline(
+            start_ns, limits.names, state, end, solved.joints, solved.cells, whole=whole
+        )
         excess = first_excess(shaped, limits)
         if excess is None:
             return shaped
