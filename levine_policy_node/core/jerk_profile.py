@@ -30,6 +30,14 @@ JerkProfile = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
+class Profiles:
+    """Jerk profile of every joint over a whole number of grid cells."""
+
+    joints: Sequence[JerkProfile]
+    cells: int
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """State to arrive in; without a position, wherever the motion comes to it."""
 
@@ -48,8 +56,7 @@ def profile_timeline(
     names: tuple[str, ...],
     begin: JointPoint,
     end: End,
-    profiles: Sequence[JerkProfile],
-    cells: int,
+    profiles: Profiles,
     *,
     whole: bool,
 ) -> Timeline[SteadyNs]:
@@ -60,8 +67,7 @@ def profile_timeline(
         names: J joint names.
         begin: State at the first knot.
         end: State at the last knot, met exactly.
-        profiles: Jerk profile of each joint.
-        cells: Length of the motion in grid cells.
+        profiles: Of the J joints.
         whole: Keep the changes of acceleration rather than the jerk where the grid makes a part
             shorter or longer.
 
@@ -69,9 +75,9 @@ def profile_timeline(
         The timeline; its jerk may exceed that of the profiles by the correction, which callers
         check.
     """
-    edges, jerks = _on_grid(profiles, cells, whole=whole)
-    bounds = edges / cells
-    duration_s = cells * GRID_S
+    edges, jerks = _on_grid(profiles.joints, profiles.cells, whole=whole)
+    bounds = edges / profiles.cells
+    duration_s = profiles.cells * GRID_S
     jerks = jerks + _correction(bounds, jerks, begin, end, duration_s)
     # Whole nanoseconds over 1e9, so the times survive a Duration message unchanged.
     times_s = edges * GRID_NS / 1e9

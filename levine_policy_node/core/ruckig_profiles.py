@@ -4,22 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import ruckig
 
-from levine_policy_node.core.jerk_profile import GRID_S, JerkProfile, grid_cells
+from levine_policy_node.core.jerk_profile import GRID_S, JerkProfile, Profiles, grid_cells
 from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.timeline import JointPoint
-
-
-@dataclass(frozen=True, slots=True)
-class Profiles:
-    """Jerk profile of every joint over a whole number of grid cells."""
-
-    joints: Sequence[JerkProfile]
-    cells: int
 
 
 def stop_profiles(state: JointPoint, limits: JointLimits, *, straight: bool) -> Profiles | None:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from levine_policy_node.core.fade import fade_coefficients, faded, gap_at_start
-from levine_policy_node.core.jerk_profile import GRID_NS, GRID_S, End, profile_timeline
+from levine_policy_node.core.jerk_profile import GRID_NS, GRID_S, End, Profiles, profile_timeline
 from levine_policy_node.core.limits import BY_POSITION, JointLimits, first_excess
-from levine_policy_node.core.ruckig_profiles import Profiles, arrival_profiles, stop_profiles
+from levine_policy_node.core.ruckig_profiles import arrival_profiles, stop_profiles
 from levine_policy_node.core.stop_bounds import may_stop
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.timeline_cuts import clear_cut
@@ -229,9 +229,7 @@ def _shape(
         if solved is None:
             # Less of the limits takes longer still, so a fixed time is out of reach.
             return None
-        shaped = profile_timeline(
-            start_ns, limits.names, state, end, solved.joints, solved.cells, whole=whole
-        )
+        shaped = profile_timeline(start_ns, limits.names, state, end, solved, whole=whole)
         excess = first_excess(shaped, limits)
         if excess is None:
             return shaped

@@ -68,9 +68,7 @@ def test_no_stop_that_exists_is_called_impossible(name, share, part):
         if found is not None:
             still = np.zeros_like(at.position)
             end = End(still, still)
-            stop = profile_timeline(
-                SteadyNs(0), limits.names, at, end, found.joints, found.cells, whole=False
-            )
+            stop = profile_timeline(SteadyNs(0), limits.names, at, end, found, whole=False)
             assert first_excess(stop, limits) is not None
 
 
