@@ -42,9 +42,9 @@ class Intruder(Node):
         self._pose: JointState | None = None
         self.create_subscription(JointState, "joint_states", self._on_joints, qos.JOINT_STATE_IN)
 
-    def waits_for_pose(self) -> bool:
-        """Whether no joint state has come yet."""
-        return self._pose is None
+    def joins(self, topic: str) -> bool:
+        """Whether it has not yet found the arm and whoever commands it."""
+        return self._pose is None or self.count_publishers(topic) == 0
 
     def trajectory(self) -> JointTrajectory:
         """To somewhere else than anybody asked for."""
@@ -126,8 +126,8 @@ def main() -> int:
         return 0
     rclpy.init(args=sys.argv)
     node = Intruder()
-    while node.waits_for_pose():
-        rclpy.spin_once(node)
+    while node.joins(topic):
+        rclpy.spin_once(node, timeout_sec=0.1)
     print("ready", flush=True)  # noqa: T201
     sys.stdin.readline()
     rclpy.spin_once(node, timeout_sec=0.1)

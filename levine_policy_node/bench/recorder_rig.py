@@ -21,11 +21,10 @@ import yaml
 from levine_policy_node.bench.recorder_load import CAMERAS, camera_topic
 from levine_policy_node.errors import RecordingError
 from levine_policy_node.parentage import as_parent
-from levine_policy_node.resources import share_directory
+from levine_policy_node.resources import fastdds_profile, share_directory
 
 _END_S = 30.0
 # Fast DDS 3 and 2 call it differently.
-_PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -153,8 +152,7 @@ def load(
         large_memory: Whether the cameras' driver has the shared memory that docs/recording.md
             asks for; Fast DDS gives it less.
     """
-    profile = share_directory() / "config" / "dds" / "fastdds_shared_memory.xml"
-    profiles = {name: str(profile) for name in _PROFILES} if large_memory else None
+    profiles = fastdds_profile("fastdds_shared_memory") if large_memory else None
     base = [sys.executable, "-m", "levine_policy_node.bench.recorder_load"]
     how = "compressed" if compressed else "raw"
     sensors = [*base, "sensors", str(folder / "sensors.json"), how]

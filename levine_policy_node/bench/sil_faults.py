@@ -149,7 +149,7 @@ class SilSession:
 
 
 def run(
-    trials: int,
+    trials: int | None,
     *,
     only: Collection[str] = (),
     seed: int = 0,
@@ -158,6 +158,8 @@ def run(
     on_news: OnNews = lambda _: None,
 ) -> tuple[SilRow, ...]:
     """Run every case, or those of `only`, `trials` times with seeds from `seed` on.
+
+    Without `trials` each as often as a whole campaign does.
 
     Raises:
         UnknownNameError: If there is no such case.
@@ -172,7 +174,7 @@ def run(
             found: list[Trial] = []
             skipped = ""
             try:
-                for number in range(trials):
+                for number in range(CASES[name].trials if trials is None else trials):
                     found.append(session.trial(name, seed + number))
                     on_news(_line(name, len(found), found[-1]))
             except CannotRunHereError as error:

@@ -27,6 +27,7 @@ from levine_policy_node.bench.sil_cases import (
 from levine_policy_node.bench.sil_world import POLICY, SilWorld
 from levine_policy_node.graph import GraphOptions, build_graph
 from levine_policy_node.processes import ProcessGroup
+from levine_policy_node.resources import fastdds_profile
 from levine_policy_node.ros import qos
 
 LINK = Quality(delay_ms=2.0, jitter_ms=5.0, loss=0.01)
@@ -130,8 +131,10 @@ def _two_hosts(options: GraphOptions, folder: Path) -> Iterator[SilWorld]:
     reason = why_not()
     if reason:
         raise CannotRunHereError(reason)
-    before = {name: os.environ.get(name) for name in _NETWORK}
-    os.environ.update(_NETWORK)
+    # A profile for this host alone would not reach the other one.
+    changed = {**dict.fromkeys(fastdds_profile("fastdds_loopback_udp")), **_NETWORK}
+    before = {name: os.environ.get(name) for name in changed}
+    _set(changed)
     try:
         with (
             TwoHosts(LINK) as hosts,
@@ -140,11 +143,15 @@ def _two_hosts(options: GraphOptions, folder: Path) -> Iterator[SilWorld]:
         ):
             yield world
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _set(before)
+
+
+def _set(environment: Mapping[str, str | None]) -> None:
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 CASES: Mapping[str, SilCase] = {

@@ -43,6 +43,7 @@ POLICY = "policy_runtime"
 STOPPED_MODES = frozenset({"STOPPING", "PAUSED", "DISARMED"}) | LATCHED_MODES
 
 _MOVING_RAD_S = 0.3
+_SWING_NS = 200_000_000
 _MOVES_TIMEOUT_S = 10.0
 _SCENE_EVERY = 4
 _ATTEMPTS = 6
@@ -216,6 +217,12 @@ class SilWorld:
     def fastest_since(self, since_ns: int) -> float:
         """Largest measured speed since then [rad/s]."""
         return max((speed for stamp, _, speed in self.joints if stamp >= since_ns), default=0.0)
+
+    def stood(self) -> bool:
+        """Whether the arm has been at rest for long enough not to swing back."""
+        since_ns = self.now_ns() - _SWING_NS
+        heard = bool(self.joints) and self.joints[-1][0] > since_ns
+        return heard and self.fastest_since(since_ns) < REST_RAD_S
 
     def stands_still(self, duration_s: float) -> str:
         """Watch for a while; say how fast the arm was if it moved, else ""."""

@@ -42,7 +42,7 @@ from levine_policy_node.ros.graph_check import graph_problem
 from levine_policy_node.ros.message_guard import Info, MessageGuard
 from levine_policy_node.ros.messages import MessageError, by_name
 
-_GRAPH_PERIOD_S = 0.1
+_GRAPH_PERIOD_S = 0.01
 _READINGS = 3
 _UNDISTURBED_NS = 50_000
 # A flood of messages pushes out the oldest and never grows the memory.

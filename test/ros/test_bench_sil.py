@@ -72,14 +72,25 @@ def test_a_brake_that_begins_at_the_horizon_goes_as_far_as_it_may(speed):
     start = JointPoint(np.zeros_like(velocity), velocity, np.zeros_like(velocity))
     tail = brake(start, LIMITS, StampNs(0))
     # Up to the horizon at that speed, then the brake: the limit itself.
-    ratio, plain = residual_ratios(tail, -1, LIMITS)
+    ratio, plain = residual_ratios(tail, round(-0.1e9), -1, LIMITS)
     horizon = 0.1 * speed
     far = float(np.abs(tail.positions[-1] - tail.positions[0]).max())
     bound = horizon + speed**2 / (2 * 8.0)
     assert ratio == pytest.approx(far / (bound + speed * 8.0 / (2 * 80.0)), abs=0.02)
     assert plain == pytest.approx(far / bound, abs=0.02)
     assert far + horizon <= 1.05 * (bound + speed * 8.0 / (2 * 80.0))
-    assert residual_ratios(tail, tail.end_ns, LIMITS) == (0.0, 0.0)
+    assert residual_ratios(tail, round(-0.1e9), tail.end_ns, LIMITS) == (0.0, 0.0)
+    # Had it still gained speed there, that would have had to end first.
+    speeding = JointPoint(np.zeros_like(velocity), velocity, 4.0 * (velocity > 0.0))
+    tail = brake(speeding, LIMITS, StampNs(0))
+    if tail is None:
+        return  # It would come to be too fast.
+    far = float(np.abs(tail.positions[-1] - tail.positions[0]).max())
+    top = speed + 4.0**2 / (2 * 80.0)
+    bound = 0.1 * top + top**2 / (2 * 8.0) + top * (4.0 + 4.0) / 80.0
+    ratio, _ = residual_ratios(tail, round(-0.1e9), -1, LIMITS)
+    assert ratio == pytest.approx(far / bound, rel=0.02)
+    assert ratio <= 1.0
 
 
 def test_the_tick_of_a_stop_counts_from_its_brake():
