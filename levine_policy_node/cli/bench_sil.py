@@ -7,7 +7,7 @@ import argparse
 
 from levine_policy_node.bench.sil_faults import SilRow
 from levine_policy_node.bench.sil_faults import run as run_sil
-from levine_policy_node.cli.isolation import isolate_dds_without_shared_memory
+from levine_policy_node.cli.isolation import isolate_dds, isolate_dds_without_shared_memory
 from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
 from levine_policy_node.cli.table import format_table
 
@@ -17,13 +17,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=int, help="of each case; default: 30 to 300, by case")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these cases")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument(
+        "--shared-memory",
+        action="store_true",
+        help="let Fast DDS use its shared memory, which suffers where processes are killed",
+    )
     parser.add_argument("--policy", default="so101_pick_place")
     parser.add_argument("--robot", default="sim_so101")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the cases, print them and fail if one did."""
-    isolate_dds_without_shared_memory()
+    if options.shared_memory:
+        isolate_dds()
+    else:
+        isolate_dds_without_shared_memory()
     rows = run_sil(
         options.trials,
         only=options.only,
