@@ -76,7 +76,7 @@ class SilCase:
     overrides: Mapping[str, Mapping[str, ParameterValue]] = field(default_factory=dict)
     opened: Callable[[GraphOptions, Path], AbstractContextManager[SilWorld]] = SilWorld
     apart: bool = False
-    trials: int = 30
+    trials: int = 20
 
 
 def policy_killed(world: SilWorld, rng: random.Random) -> Trial:
@@ -272,8 +272,8 @@ def _left_alone(world: SilWorld, since_ns: int) -> Trial:
 _LONGEST_STOP_MS = 550.0
 
 CASES: Mapping[str, SilCase] = {
-    "policy_killed": SilCase((30, 33, 39), "kill -9 the policy", 150.0, policy_killed, trials=200),
-    "policy_stopped": SilCase((31,), "SIGSTOP the policy", 150.0, policy_stopped, trials=200),
+    "policy_killed": SilCase((30, 33, 39), "kill -9 the policy", 150.0, policy_killed, trials=150),
+    "policy_stopped": SilCase((31,), "SIGSTOP the policy", 150.0, policy_stopped, trials=150),
     "supervisor_killed": SilCase(
         (34, 36),
         "kill -9 the supervisor, or it and the policy",
@@ -282,10 +282,10 @@ CASES: Mapping[str, SilCase] = {
         trials=200,
     ),
     "supervisor_stopped": SilCase(
-        (35,), "SIGSTOP the supervisor", _LONGEST_STOP_MS, supervisor_stopped, trials=100
+        (35,), "SIGSTOP the supervisor", _LONGEST_STOP_MS, supervisor_stopped
     ),
     "supervisor_respawned": SilCase(
-        (39,), "kill -9 the supervisor and start it again", None, supervisor_respawned, trials=100
+        (39,), "kill -9 the supervisor and start it again", None, supervisor_respawned, trials=40
     ),
     "processor_taken": SilCase(
         (38,), "the supervisor does not run for 0.2 s", 20.0, processor_taken

@@ -14,7 +14,7 @@ from levine_policy_node.cli.table import format_table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `levine bench sil`."""
-    parser.add_argument("--trials", type=int, help="of each case; default: 30 to 300, by case")
+    parser.add_argument("--trials", type=int, help="of each case; default: 20 to 200, by case")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these cases")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument(
