@@ -41,14 +41,16 @@ class Problem(Enum):
     UNIFORM = "the picture shows nothing"
     RESIZED = "frames changed their size"
     UNREADABLE = "frame dropped"
+    CHATTERS = "turns to and fro faster than the arm can"
+    OUT_OF_RANGE = "far beyond the range of the joint"
 
 
 @dataclass(frozen=True, slots=True)
 class StreamFault:
-    """Why there is no observation.
+    """Why there is no observation, or no use for what the policy makes of it.
 
     Attributes:
-        stream: `camera <name>` or `joint_states`.
+        stream: `camera <name>`, `joint_states` or `policy output`.
         problem: What is wrong with it.
         age_s: Age, or distance in time, that was found [s].
         limit_s: What is allowed [s].

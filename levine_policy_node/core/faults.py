@@ -61,7 +61,7 @@ class Fault(Enum):
     OVERRUN = "the supervisor itself was late"
     GATE_TRIPPED = "a command was refused at the last gate"
     STOP_OVERDUE = "the arm does not come to rest"
-    OBSERVATION_BAD = "the policy cannot see"
+    OBSERVATION_BAD = "the policy says that it cannot go on"
     FOREIGN_WRITER = "the controller follows somebody else"
     COMMANDS_REFUSED = "the controller does not take what it is sent"
     CONTROLLER_LOST = "the controller is gone"

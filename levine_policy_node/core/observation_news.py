@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the executor tells the supervisor that it cannot see, and that it can again.
+"""When the executor tells the supervisor that it cannot go on, and that it can again.
 
 What a frame itself shows (frozen, dark, stamps that went back, another size) is told at once. What
 is merely missing or late is told once it has been so for two heartbeats: a joint state may arrive
-a moment after the frame of its instant.
+a moment after the frame of its instant. What is wrong with the policy's answers is told where
+nothing is wrong with what it sees.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class ObservationNews:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._fault: StreamFault | None = None
+        self._output: StreamFault | None = None
         self._ticks = 0
         self._told: tuple[str, Problem] | None = None
         self._silent = True
@@ -42,8 +44,14 @@ class ObservationNews:
             self._fault = fault
             if fault is None:
                 self._ticks = 0
-                return self._news(None)
+                return self._news(self._output)
             return None if fault.problem in _LATE else self._news(fault)
+
+    def answered(self, fault: StreamFault | None) -> str | None:
+        """Note what is wrong with an answer, or None; returns what `observed` does."""
+        with self._lock:
+            self._output = fault
+            return self._news(fault) if self._fault is None else None
 
     def tick(self) -> str | None:
         """Note a heartbeat, after an attempt; returns what `observed` does."""

@@ -22,6 +22,7 @@ from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.merge import MergeOptions
 from levine_policy_node.core.observation import JointSample, Observation
 from levine_policy_node.core.observation_news import ObservationNews
+from levine_policy_node.core.output_watch import OutputWatch
 from levine_policy_node.core.placement import ChunkPlacer
 from levine_policy_node.core.replan_rule import ReplanOptions
 from levine_policy_node.core.replanner import Replanner
@@ -102,6 +103,7 @@ class PolicyProcess(Process):
         inference_s: How long an inference takes; infinite for one that never ends.
         rows: Changes the targets of each chunk before they are placed.
         spoil: Changes what is published, as a broken or hostile process could; None for nothing.
+        output: Whether its chunks make sense.
         pace: What the executor knows of its own speed.
         published_ns: When it published a chunk last.
         asked_ns: When the inference of each chunk began, by the start it was published with.
@@ -122,6 +124,7 @@ class PolicyProcess(Process):
         self.inference_s = setup.inference_s
         self.rows: Callable[[FloatArray], FloatArray] = lambda rows: rows
         self.spoil: Spoil | None = None
+        self.output = OutputWatch(limits, self._grippers)
         self.pace = InferencePace()
         self.published_ns = 0
         self.asked_ns: dict[StampNs, int] = {}
@@ -158,6 +161,7 @@ class PolicyProcess(Process):
         grippers = tuple(n for n, it in zip(names, self._grippers, strict=True) if it)
         options = MergeOptions(rule="blend", lead_s=setup.lead_s, discrete=grippers)
         self._placer = ChunkPlacer(self._limits, options)
+        self.output = OutputWatch(self._limits, self._grippers)
         self.pace = InferencePace()
         self._mode, self._epoch, self._completed = "", 1, 0
         self._busy_ns: int | None = None
@@ -241,6 +245,9 @@ class PolicyProcess(Process):
             )
             took_s = seconds(int(self.scheduler.now_ns) - asked_ns)
             self.pace.add(took_s, self._publish(chunk, asked_ns))
+            self._tell(self._news.answered(self.output.add(chunk)))
+            if self.output.stuck() is not None:
+                self.trace.add(self.scheduler.now_ns, "stuck")
         self._plan()
 
     def _publish(self, chunk: ActionChunk, asked_ns: int) -> float:

@@ -35,7 +35,7 @@ HAZARDS: Mapping[int, Hazard] = {
     8: Hazard("joint names missing, reordered or twice", "mapped by name, else dropped"),
     9: Hazard("times that stand still, go back or are absurd", "DROP"),
     10: Hazard("a stamp in the past or the future", "DROP"),
-    11: Hazard("the policy's output is stuck or saturated", "warned of; saturated: PSTOP"),
+    11: Hazard("the policy's output is stuck or out of range", "warned of; out of range: HOLD"),
     12: Hazard("the policy's output chatters", "smoothed; for 0.5 s: HOLD"),
     13: Hazard("the way leaves the workspace or hits the arm itself", "stopped before: HOLD"),
     14: Hazard("singular pose", "slowed"),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from levine_policy_node.core.units import FloatArray
@@ -30,6 +32,9 @@ _NEXT_MS = 30.0
 # From the first unusable chunk on, what is being played goes on to its end, at most 0.9 s, and
 # half a second later the wait is over.
 _STARVED_MS = 1600.0
+# Half a second of such answers, counted from the first, and the next one has to come.
+_LASTING_MS = 1000.0
+_ROW_S = 0.05
 
 
 def _refused_twice(row: int, name: str, injection: str, change: Change) -> Case:
@@ -88,6 +93,34 @@ def _rows(change: str, size: float) -> Case:
         check=still_commanded,
         rests=False,
     )
+
+
+def _always(answer: Callable[[World, FloatArray], FloatArray]) -> Callable[[World], None]:
+    """From now on the network answers as `answer` makes of its rows."""
+
+    def inject(world: World) -> None:
+        world.policy.rows = lambda rows: answer(world, rows)
+
+    return inject
+
+
+def _chattering(world: World, rows: FloatArray) -> FloatArray:
+    limits = world.setup.options.limits
+    sizes = world.rng.uniform(1.0, 3.0) * limits.acceleration * _ROW_S**2
+    return rows + np.where(np.arange(len(rows)) % 2 == 0, 0.5, -0.5)[:, None] * sizes
+
+
+def _stuck(world: World, rows: FloatArray) -> FloatArray:
+    return np.repeat(world.setup.options.home[None], len(rows), axis=0)
+
+
+def _beyond_range(world: World, rows: FloatArray) -> FloatArray:
+    limits = world.setup.options.limits
+    return rows + 2.0 * (limits.upper - limits.lower)
+
+
+def _not_warned(world: World) -> str:
+    return "" if world.trace.first("stuck") is not None else "nobody was warned"
 
 
 CASES: tuple[Case, ...] = (
@@ -149,6 +182,34 @@ CASES: tuple[Case, ...] = (
         stop="PAUSED",
         after_s=2.2,
         inject=spoil(shifted(-10.0)),
+    ),
+    Case(
+        11,
+        "stuck",
+        "the network answers the same, whatever it sees",
+        after_s=2.5,
+        inject=_always(_stuck),
+        check=_not_warned,
+        rests=False,
+    ),
+    Case(
+        11,
+        "out_of_range",
+        "the network asks for what no joint can reach",
+        limit_ms=_LASTING_MS,
+        stop="PAUSED",
+        after_s=2.5,
+        inject=_always(_beyond_range),
+    ),
+    Case(
+        12,
+        "chatter",
+        "the network turns back with every row, by more than the arm can follow",
+        limit_ms=_LASTING_MS,
+        stop="PAUSED",
+        fault="OBSERVATION_BAD",
+        after_s=2.5,
+        inject=_always(_chattering),
     ),
     Case(
         13,

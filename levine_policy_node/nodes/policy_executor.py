@@ -227,8 +227,7 @@ class PolicyExecutor(SwapHost):
                 self._observe()
 
     def _observe(self) -> None:
-        now_ns = ros_now(self)
-        slot = self._slot
+        now_ns, slot = ros_now(self), self._slot
         slot.replanner.tell(self._ports.task, self._ports.goal)
         found = slot.replanner.observe(now_ns, slot.placer.ends_ns)
         fault = found if isinstance(found, StreamFault) else None
@@ -272,6 +271,7 @@ class PolicyExecutor(SwapHost):
             self._pace.add(result.duration_s, self._publish_timeline(chunk))
             self._times.published(seconds(steady_now() - self._asked_ns), result.graph_s)
             self._ports.raw.publish(action_chunk_to_msg(chunk))
+            self._ports.tell(self._news.answered(self._logs.judged(chunk, self._slot.output)))
             return True
 
     def _publish_timeline(self, chunk: ActionChunk) -> float:

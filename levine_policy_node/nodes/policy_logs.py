@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from rclpy.node import Node
 
+from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.alignment import StreamFault
+from levine_policy_node.core.output_watch import OutputWatch
 from levine_policy_node.core.units import nanoseconds
 from levine_policy_node.ros.clocks import steady_now
 from levine_policy_node.ros.edge_log import EdgeLog
@@ -31,13 +33,21 @@ class PolicyLogs:
         self.joints = EdgeLog(node, "joint states are good again")
         self.rtc = EdgeLog(node, "the delay is one for real-time chunking again")
         self.supervisor = EdgeLog(node, "the supervisor is there again")
+        self._output = EdgeLog(node, "the policy's answers make sense again")
         self._observation = EdgeLog(node, "observations are complete again")
         self._patient_until_ns = 0
 
     @property
     def problem(self) -> str:
         """The most important of what is wrong now, or ""."""
-        logs = (self.supervisor, self._observation, self.inference, self.joints, self.rtc)
+        logs = (
+            self.supervisor,
+            self._observation,
+            self.inference,
+            self._output,
+            self.joints,
+            self.rtc,
+        )
         return next((log.text for log in logs if log.text), "")
 
     def starting(self) -> None:
@@ -54,3 +64,9 @@ class PolicyLogs:
         if steady_now() >= self._patient_until_ns:
             kind = (fault.stream, fault.problem)
             self._observation.problem(kind, f"no inference: {fault}")
+
+    def judged(self, chunk: ActionChunk, output: OutputWatch) -> StreamFault | None:
+        """Look at a chunk; returns why it should not move the arm, or None."""
+        fault = output.add(chunk)
+        self._output.tell(output.stuck() if fault is None else (fault.problem, str(fault)))
+        return fault

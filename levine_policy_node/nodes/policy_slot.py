@@ -12,6 +12,7 @@ from levine_policy_node.core.alignment import AlignmentLimits
 from levine_policy_node.core.effort_placement import EffortPlacer
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.merge import MergeOptions
+from levine_policy_node.core.output_watch import OutputWatch
 from levine_policy_node.core.placement import ChunkPlacer
 from levine_policy_node.core.replan_rule import ReplanOptions
 from levine_policy_node.core.replanner import Replanner
@@ -49,6 +50,7 @@ class PolicySlot:
         policy: The policy; it is the slot's to close.
         replanner: When to infer, and from what.
         placer: The timeline its chunks are merged into.
+        output: Whether its chunks make sense.
         summary: All of this in one line.
         remarks: What the operator should know of it.
     """
@@ -57,6 +59,7 @@ class PolicySlot:
     policy: LoadedPolicy
     replanner: Replanner
     placer: ChunkPlacer | EffortPlacer
+    output: OutputWatch
     summary: str
     remarks: tuple[str, ...]
 
@@ -104,6 +107,7 @@ def make_slot(
             if pushes
             else ChunkPlacer(robot.limits(), merge, prefix)
         ),
+        output=OutputWatch(robot.limits(), ~robot.arm_joints()),
         summary=f"{bundle.source} for {robot.name}, {describe(replan)}, "
         + ("efforts" if pushes else f"{merge.rule}, smoothing {merge.smoothing_s:g} s")
         + f", on {policy.place}",

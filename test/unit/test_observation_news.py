@@ -24,6 +24,19 @@ def test_what_a_frame_shows_is_told_at_once_and_taken_back_at_once():
     assert news.observed(None) is None
 
 
+def test_a_bad_answer_is_told_where_nothing_else_is_wrong():
+    news, bad = ObservationNews(), StreamFault("policy output", Problem.CHATTERS)
+    dark = StreamFault("camera a", Problem.DARK)
+    assert news.observed(None) == ""
+    assert news.answered(None) is None
+    assert news.answered(bad) == str(bad)
+    assert news.observed(None) is None
+    assert news.observed(dark) == str(dark)
+    assert news.answered(bad) is None
+    assert news.observed(None) == str(bad)
+    assert news.answered(None) == ""
+
+
 @pytest.mark.parametrize("problem", sorted(LATE, key=str))
 def test_what_is_late_is_told_with_the_second_heartbeat(problem):
     news, late = ObservationNews(), StreamFault("camera a", problem, 0.3, 0.2)
