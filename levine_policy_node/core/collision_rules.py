@@ -120,7 +120,8 @@ def first_breach(
             if left.min() >= 0.0:
                 break
         else:
-            return _breach(here, left, margins, around)
+            # What is seen there says more than what may have been between.
+            return _breach(here, np.where(there < 0.0, there, left), margins, around)
         here, room = here + step, there
         if looks >= _MOST_LOOKS and here < last:
             return Breach(here, "the way is too long or too narrow to be checked in time")
