@@ -6,9 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from levine_policy_node.core.effort_timeline import EffortTimeline
-from levine_policy_node.core.units import FloatArray, SteadyNs
-
-_BOOT = SteadyNs(0)
+from levine_policy_node.core.units import BOOT, FloatArray, SteadyNs
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,4 +23,4 @@ class Pushing:
     rows: EffortTimeline[SteadyNs] | None = None
     sent: FloatArray | None = None
     loose: bool = False
-    sent_ns: SteadyNs = _BOOT
+    sent_ns: SteadyNs = BOOT

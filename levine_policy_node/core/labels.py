@@ -28,10 +28,9 @@ import numpy.typing as npt
 
 from levine_policy_node.core.motions import HOME_SOURCE
 from levine_policy_node.core.plan import HOLD, STOP
-from levine_policy_node.core.units import FloatArray, nanoseconds
+from levine_policy_node.core.units import BoolArray, FloatArray, nanoseconds
 
 IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 SIRIUS_DEMONSTRATION, SIRIUS_POLICY, SIRIUS_INTERVENTION, SIRIUS_BEFORE = -1, 0, 1, -10
 SIRIUS_WINDOW_S = 0.75

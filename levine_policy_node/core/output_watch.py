@@ -12,14 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from levine_policy_node.core.action_chunk import ActionChunk
 from levine_policy_node.core.alignment import Problem, StreamFault
 from levine_policy_node.core.limits import JointLimits
-from levine_policy_node.core.units import FloatArray, StampNs, seconds
-
-BoolArray = npt.NDArray[np.bool_]
+from levine_policy_node.core.units import BoolArray, FloatArray, StampNs, seconds
 
 OUTPUT = "policy output"
 

@@ -24,10 +24,9 @@ from levine_policy_node.core.surroundings import (
 )
 from levine_policy_node.core.takeover import FADING, Handback, Lead, TakeoverOptions, Target
 from levine_policy_node.core.timeline import JointPoint, Timeline
-from levine_policy_node.core.units import FloatArray, StampNs, SteadyNs
+from levine_policy_node.core.units import BOOT, FloatArray, StampNs, SteadyNs
 from levine_policy_node.core.watch import NOTHING_WATCHED, Watch
 
-_BOOT = SteadyNs(0)
 _BOOT_MODE = ModeState(Mode.INIT)
 
 
@@ -276,11 +275,11 @@ class SupervisorState:
     """
 
     mode: ModeState = _BOOT_MODE
-    since_ns: SteadyNs = _BOOT
+    since_ns: SteadyNs = BOOT
     plan: Plan | None = None
     sent: Timeline[SteadyNs] | None = None
     sent_until_ns: int = 0
-    sent_ns: SteadyNs = _BOOT
+    sent_ns: SteadyNs = BOOT
     ticked_ns: SteadyNs | None = None
     ticks: tuple[tuple[int, FloatArray], ...] = ()
     reference: Timeline[SteadyNs] | None = None

@@ -9,12 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 StampNs = NewType("StampNs", int)
 """Data time: nanoseconds on the ROS clock (`header.stamp`)."""
 
 SteadyNs = NewType("SteadyNs", int)
 """Watchdog and deadline time: nanoseconds on the steady (monotonic) clock."""
+
+BOOT = SteadyNs(0)
+"""Before anything happened."""
 
 NS_PER_S = 1_000_000_000
 

@@ -6,9 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from levine_policy_node.core.surroundings import NO_VERDICTS, ControllerMemory
-from levine_policy_node.core.units import FloatArray, SteadyNs
-
-_BOOT = SteadyNs(0)
+from levine_policy_node.core.units import BOOT, FloatArray, SteadyNs
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +25,13 @@ class Watch:
     """
 
     count: int = -1
-    advanced_ns: SteadyNs = _BOOT
+    advanced_ns: SteadyNs = BOOT
     tracking_since_ns: SteadyNs | None = None
     bad_chunks: int = 0
     starving_ns: SteadyNs | None = None
     controller: ControllerMemory = NO_VERDICTS
     seen: FloatArray | None = None
-    seen_ns: SteadyNs = _BOOT
+    seen_ns: SteadyNs = BOOT
 
 
 NOTHING_WATCHED = Watch()

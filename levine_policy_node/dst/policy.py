@@ -36,7 +36,10 @@ from levine_policy_node.dst.process import Process
 from levine_policy_node.dst.scheduler import RosClock, Scheduler
 from levine_policy_node.dst.trace import Trace
 
-_ROWS, _ROW_S = 16, 0.05
+_ROWS = 16
+ROW_S = 0.05
+"""Time between the rows of a chunk [s]."""
+
 _REPLAN_S = 0.2
 _BEAT_S = 0.02
 _STANDING = {"ARMED", "PAUSED"}
@@ -76,7 +79,7 @@ class Motion:
 
     def rows(self, first_s: float, count: int) -> FloatArray:
         """Targets every 50 ms from `first_s` on, shape (count, J) [rad]."""
-        times_s = first_s - self.zero_s + _ROW_S * np.arange(count)[:, None]
+        times_s = first_s - self.zero_s + ROW_S * np.arange(count)[:, None]
         return self.centre + self.size * np.sin(times_s * self.turn)
 
 
@@ -238,10 +241,10 @@ class PolicyProcess(Process):
         self._completed += 1
         self._replanner.answered()
         if epoch == self._epoch and self._motion is not None:
-            first_s = seconds(int(seen.stamp_ns)) % _WRAP_S + _ROW_S
+            first_s = seconds(int(seen.stamp_ns)) % _WRAP_S + ROW_S
             rows = self.rows(self._motion.rows(first_s, _ROWS))
             chunk = ActionChunk(
-                self._limits.names, seen.stamp_ns, _ROW_S, rows, f"policy:dst@0#{epoch}"
+                self._limits.names, seen.stamp_ns, ROW_S, rows, f"policy:dst@0#{epoch}"
             )
             took_s = seconds(int(self.scheduler.now_ns) - asked_ns)
             self.pace.add(took_s, self._publish(chunk, asked_ns))

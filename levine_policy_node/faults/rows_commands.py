@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from levine_policy_node.core.units import FloatArray
+from levine_policy_node.dst.policy import ROW_S
 from levine_policy_node.dst.world import EXPECTED_MODE, World
 from levine_policy_node.faults.case import Case
 from levine_policy_node.faults.spoiled import (
@@ -34,7 +35,6 @@ _NEXT_MS = 30.0
 _STARVED_MS = 1600.0
 # Half a second of such answers, counted from the first, and the next one has to come.
 _LASTING_MS = 1000.0
-_ROW_S = 0.05
 
 
 def _refused_twice(row: int, name: str, injection: str, change: Change) -> Case:
@@ -106,7 +106,7 @@ def _always(answer: Callable[[World, FloatArray], FloatArray]) -> Callable[[Worl
 
 def _chattering(world: World, rows: FloatArray) -> FloatArray:
     limits = world.setup.options.limits
-    sizes = world.rng.uniform(1.0, 3.0) * limits.acceleration * _ROW_S**2
+    sizes = world.rng.uniform(1.0, 3.0) * limits.acceleration * ROW_S**2
     return rows + np.where(np.arange(len(rows)) % 2 == 0, 0.5, -0.5)[:, None] * sizes
 
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from levine_policy_node.core.supervision import SupervisorOptions
 from levine_policy_node.core.units import FloatArray
+from levine_policy_node.dst.policy import ROW_S
 from levine_policy_node.dst.world import World, starting_pose
 
 _AWAY_RAD, _MARGIN_RAD = 0.35, 0.02
 # How fast the network goes there, of the velocity limit.
 _SHARE = 0.2
-_ROW_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def into_the_wall(world: World) -> None:
     began_s = world.now_s
 
     def led(rows: FloatArray) -> FloatArray:
-        times_s = world.now_s - began_s + _ROW_S * np.arange(len(rows))
+        times_s = world.now_s - began_s + ROW_S * np.arange(len(rows))
         shift = np.zeros_like(rows)
         shift[:, 0] = speed * times_s
         return rows + shift

@@ -148,3 +148,33 @@ def test_a_limit_may_be_reached_exactly():
     assert np.array_equal(LIMITS.resting(beyond), beyond, equal_nan=True)
     assert "a is at 1.1000" in LIMITS.outside(np.array([1.1, 0.0]))
     assert LIMITS.outside(np.array([np.nan, 0.0])) != ""
+
+
+def standing(position, velocity=(0.0, 0.0), acceleration=(0.0, 0.0)):
+    return timeline(
+        [0.0], [JointPoint(*(np.array(x) for x in (position, velocity, acceleration)))]
+    )
+
+
+def test_a_single_knot_is_at_rest_and_in_range_up_to_its_ends():
+    for position in ([-1.0, -0.5], [1.0, 1.5], [0.3, 0.2]):
+        assert excess_segments(standing(position), LIMITS) == []
+    for position, by in (([0.0, 1.6], 0.1), ([0.0, -0.75], 0.25)):
+        [found] = excess_segments(standing(position), LIMITS)
+        assert (found.segment, found.kind, found.joint) == (0, "position", "b")
+        assert (found.value, found.limit) == (pytest.approx(by, rel=1e-4), 0.0)
+
+
+@pytest.mark.parametrize("rates", [((0.0, -1e-9), (0.0, 0.0)), ((0.0, 0.0), (0.0, 1e-9))])
+def test_a_single_knot_that_moves_is_beyond(rates):
+    [found] = excess_segments(standing([0.0, 0.0], *rates), LIMITS)
+    assert (found.segment, found.kind, found.joint) == (0, "velocity", "b")
+    # Whatever would cancel out.
+    assert excess_segments(standing([0.0, 0.0], (1.0, 0.0), (1.0, 0.0)), LIMITS)
+
+
+def test_gentler_limits_keep_the_time_to_reach_an_acceleration():
+    gentler = LIMITS.gentler(np.array([4.0, 12.0]))
+    np.testing.assert_array_equal(gentler.acceleration, [4.0, 6.0])
+    np.testing.assert_array_equal(gentler.jerk, [40.0, 50.0])
+    np.testing.assert_array_equal(gentler.velocity, LIMITS.velocity)

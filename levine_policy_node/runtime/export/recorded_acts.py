@@ -27,13 +27,12 @@ from levine_policy_node.core.labels import (
 )
 from levine_policy_node.core.observation_grid import ObservedGrid
 from levine_policy_node.core.timeline import Timeline
-from levine_policy_node.core.units import NS_PER_S, FloatArray, StampNs, nanoseconds
+from levine_policy_node.core.units import NS_PER_S, BoolArray, FloatArray, StampNs, nanoseconds
 from levine_policy_node.robot import Robot
 from levine_policy_node.runtime.episode_reader import Episode
 from levine_policy_node.runtime.recorded_streams import JointTrack
 
 IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 _LONGEST_GAP_S = 0.1
 """Between commands that may be interpolated, and age of what a person wants."""
