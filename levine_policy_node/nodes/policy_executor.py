@@ -72,7 +72,7 @@ class PolicyExecutor(SwapHost):
         self._times = InferenceTimes()
         self._pace = InferencePace()
         self._frame_ns = self._asked_ns = steady_now()
-        self._logs = PolicyLogs(self)
+        self._logs = PolicyLogs(self, stops_bad_output=self.parameters.stop_on_bad_output)
         self._news = ObservationNews()
         self._trials = Trials()
         self._release: list[Callable[[], object]] = [self._trials.close]

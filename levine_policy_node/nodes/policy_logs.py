@@ -28,7 +28,14 @@ class PolicyLogs:
         supervisor: Whether there is somebody to infer for.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, *, stops_bad_output: bool) -> None:
+        """Begin with nothing wrong.
+
+        Args:
+            node: Says it.
+            stops_bad_output: Whether a fault of the policy's output is to stop the arm.
+        """
+        self._stops_bad_output = stops_bad_output
         self.inference = EdgeLog(node, "inference works again")
         self.joints = EdgeLog(node, "joint states are good again")
         self.rtc = EdgeLog(node, "the delay is one for real-time chunking again")
@@ -66,7 +73,7 @@ class PolicyLogs:
             self._observation.problem(kind, f"no inference: {fault}")
 
     def judged(self, chunk: ActionChunk, output: OutputWatch) -> StreamFault | None:
-        """Look at a chunk; returns why it should not move the arm, or None."""
+        """Look at a chunk; returns why it is to stop the arm, or None."""
         fault = output.add(chunk)
         self._output.tell(output.stuck() if fault is None else (fault.problem, str(fault)))
-        return fault
+        return fault if self._stops_bad_output else None

@@ -75,6 +75,10 @@ class PolicyExecutorParameters:
         low=0.005,
         high=60.0,
     )
+    stop_on_bad_output: bool = parameter(
+        "Whether a policy is stopped that turns to and fro faster than the arm can, or asks for "
+        "what is far out of range; it is told anyway"
+    )
     heartbeat_hz: float = parameter("Rate of policy/heartbeat [Hz]", low=5.0, high=200.0)
     provider: str = parameter(
         "Where graphs run: tensorrt, cuda or cpu, without fallback; auto: the first that can"

@@ -98,6 +98,21 @@ def ramp_model(step: float = RAMP) -> bytes:
     )
 
 
+def bright_chattering_model() -> bytes:
+    """Rows turn to and fro, the more the brighter the front camera is; black, it stands still."""
+    signs = np.where(np.arange(ROWS) % 2 == 0, 0.3, -0.3)
+    rows = np.repeat(signs[:, None], len(JOINTS), axis=1)[None]
+    return model(
+        [
+            constant("rows", rows),
+            helper.make_node(
+                "ReduceMean", ["observation.images.front"], ["f"], axes=[1, 2, 3], keepdims=0
+            ),
+            helper.make_node("Mul", ["rows", "f"], ["action"]),
+        ]
+    )
+
+
 def invalid_model() -> bytes:
     """Every output is NaN, whatever comes in."""
     nan = np.full((1, ROWS, len(JOINTS)), np.nan)

@@ -15,6 +15,7 @@ from bundle_factory import (
     JOINTS,
     RAMP,
     ROWS,
+    bright_chattering_model,
     dark_endless_model,
     dark_invalid_model,
     document,
@@ -126,6 +127,31 @@ def test_a_camera_that_shows_nothing_is_told_to_the_supervisor(world, bundle):
     assert len(chunks) <= count + 1  # one may have been under way
     world.brightness = 128
     world.run(lambda: said[-1].data == "" and len(chunks) > count + 1)
+
+
+def test_a_policy_that_chatters_is_told_to_the_supervisor(world, tmp_path):
+    bundle = write_bundle(tmp_path / "chatters", graph=bright_chattering_model())
+    world.brightness = 0
+    chunks = world.graph.collect(JointTrajectory, "policy/raw_chunk", qos.TICKS)
+    said = world.graph.collect(String, "policy/problem", qos.PROBLEM)
+    start(world, bundle)
+    world.run(lambda: len(chunks) >= 4 and bool(said) and said[-1].data == "")
+    world.brightness = 128
+    world.run(lambda: said[-1].data.startswith("policy output: turns to and fro faster than"))
+    # A gripper may open and close.
+    assert "elbow_flex" in said[-1].data
+    assert "gripper" not in said[-1].data
+    world.brightness = 0
+    world.run(lambda: said[-1].data == "")
+
+
+def test_bad_output_may_be_told_without_a_stop(world, tmp_path):
+    bundle = write_bundle(tmp_path / "chatters", graph=bright_chattering_model())
+    said = world.graph.collect(String, "policy/problem", qos.PROBLEM)
+    status = world.graph.collect(DiagnosticArray, "/diagnostics", qos.TICKS)
+    start(world, bundle, stop_on_bad_output=False)
+    world.run(lambda: "turns to and fro" in problems(status))
+    assert not [message for message in said if "turns" in message.data]
 
 
 def test_a_supervisor_that_falls_silent_is_not_inferred_for(world, bundle):
