@@ -31,6 +31,7 @@ bench: setup ## Every benchmark; writes its tables in docs/ (an hour)
 	@$(VENV)/levine bench latency --docs docs/benchmarks.md
 	@$(VENV)/levine bench jitter --docs docs/benchmarks.md
 	@$(VENV)/levine bench families --docs docs/benchmarks.md
+	@$(VENV)/levine bench gate --docs docs/safety.md
 	@$(VENV)/levine bench overhead --docs docs/benchmarks.md
 	@$(VENV)/levine bench swap --docs docs/benchmarks.md
 	@$(VENV)/levine bench recorder --docs docs/recording.md

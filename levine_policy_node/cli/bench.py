@@ -18,6 +18,7 @@ BENCHES = {
     "swap": "policies swapped at random moments, and bad bundles refused meanwhile",
     "families": "every family's export: parity with its own code, success on the arm",
     "collision": "what it costs to check where a chunk leads",
+    "gate": "what the last check before a command costs",
     "sil": "faults brought about in real processes: killed, stopped, starved, lied to",
     "soak": "a long run on saturated processors: false stops, and what grows",
     "recorder": "what recording costs, keeps, and loses when it is killed",
