@@ -155,8 +155,8 @@ def processor_taken(world: SilWorld, rng: random.Random) -> Trial:
 
 def emergency_stop(world: SilWorld, rng: random.Random) -> Trial:
     """Press the emergency stop in any mode: then there is silence on the controller's topic."""
-    mode = rng.choice(tuple(_WAYS))
-    _WAYS[mode](world, rng)
+    mode = rng.choice(tuple(WAYS))
+    WAYS[mode](world, rng)
     if world.rollout.mode != mode:
         raise RolloutError(f"wanted {mode}, is {world.rollout.mode}")
     pressed_ns = world.now_ns()
@@ -200,7 +200,7 @@ def _protective(world: SilWorld, rng: random.Random) -> None:
     _act(world, "stop", "PSTOP")
 
 
-_WAYS: Mapping[str, Callable[[SilWorld, random.Random], None]] = {
+WAYS: Mapping[str, Callable[[SilWorld, random.Random], None]] = {
     "DISARMED": lambda world, _: world.disarm(),
     "ARMED": _armed,
     "POLICY": lambda world, rng: world.engage(rng),
@@ -209,6 +209,7 @@ _WAYS: Mapping[str, Callable[[SilWorld, random.Random], None]] = {
     "PAUSED": _paused,
     "PSTOP": _protective,
 }
+"""How a trial comes to be in each mode that an emergency stop is tried in."""
 
 
 def _act(world: SilWorld, act: str, mode: str) -> None:

@@ -51,7 +51,7 @@ class Rollout(OperatorClient):
         node.create_subscription(
             DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS
         )
-        names = ["arm", "disarm", "engage", "home", "pause", "reset", "resume"]
+        names = ["arm", "disarm", "engage", "home", "pause", "reset", "resume", "stop"]
         services = [f"supervisor/{name}" for name in names] + ["sim/reset", "sim/report"]
         if recorder:
             services += ["recorder/mark_success", "recorder/mark_failure", "recorder/end_episode"]
