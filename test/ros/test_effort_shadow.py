@@ -11,6 +11,7 @@ from levine_policy_node.core.alignment import AlignmentLimits
 from levine_policy_node.core.effort_placement import EffortPlacer
 from levine_policy_node.core.frame_store import FrameStore
 from levine_policy_node.core.observation import Observation
+from levine_policy_node.core.output_watch import OutputWatch
 from levine_policy_node.core.replan_rule import ReplanOptions
 from levine_policy_node.core.replanner import Replanner
 from levine_policy_node.core.units import StampNs
@@ -28,7 +29,8 @@ def slot():
     bundle = load_bundle(GPS)
     limits = AlignmentLimits(0.2, 0.1, 0.01, ROBOT.arm_joints())
     replanner = Replanner(FrameStore(), bundle.cameras, limits, ReplanOptions())
-    return PolicySlot(bundle, OnnxPolicy(bundle, ROBOT), replanner, EffortPlacer(), "", ())
+    policy, output = OnnxPolicy(bundle, ROBOT), OutputWatch(ROBOT.limits(), ~ROBOT.arm_joints())
+    return PolicySlot(bundle, policy, replanner, EffortPlacer(), output, "", ())
 
 
 def test_efforts_are_no_distance_and_wait_for_standstill():
