@@ -42,7 +42,7 @@ from levine_policy_node.ros.graph_check import graph_problem
 from levine_policy_node.ros.message_guard import Info, MessageGuard
 from levine_policy_node.ros.messages import MessageError, by_name
 
-_GRAPH_PERIOD_S = 0.01
+_GRAPH_PERIOD_S = 0.1
 _READINGS = 3
 _UNDISTURBED_NS = 50_000
 # A flood of messages pushes out the oldest and never grows the memory.
@@ -110,7 +110,7 @@ class SupervisorInputs:
         self._estop: tuple[bool, SteadyNs | None] = (False, None)
         self._enables: deque[tuple[bool, SteadyNs]] = deque(maxlen=_QUEUED)
         self._enable: tuple[bool | None, SteadyNs | None] = (None, None)
-        self._graph: Latest[tuple[int, int]] = Latest()
+        self._listeners: Latest[int] = Latest()
         self._graph_problem = ""
         self._output = output
         self._stamped: tuple[StampNs, FloatArray] | None = None
@@ -158,7 +158,6 @@ class SupervisorInputs:
             self._enable = allowed[-1]
         arming = any(request.act.name == "ARM" for request in requests)
         chunks, pushes = self._drain_chunks()
-        publishers, listeners = self._graph.get() or (0, 0)
         return Inputs(
             ros_offset_ns=self._ros_offset_ns(),
             measured=self._measured.get(),
@@ -168,14 +167,15 @@ class SupervisorInputs:
             pushes=pushes,
             estop=pressed,
             estop_received_ns=self._estop[1],
-            publishers=publishers,
+            # Some microseconds; a timer that is as quick would keep messages waiting.
+            publishers=self._output.publishers(),
             requests=requests,
             around=Surroundings(
                 policy_problem=self._problem,
                 references=self._controller.take(),
                 reference_ns=self._controller.heard_ns,
                 inactive=self._controller.inactive,
-                listeners=listeners,
+                listeners=self._listeners.get() or 0,
                 flood=self.guard.flood(),
                 enable=False if refused else self._enable[0],
                 enable_ns=self._enable[1],
@@ -225,7 +225,7 @@ class SupervisorInputs:
         self._graph_problem = graph_problem(self._node, self._output, states)
 
     def _look_at_graph(self) -> None:
-        self._graph.put((self._output.publishers(), self._output.listeners()))
+        self._listeners.put(self._output.listeners())
 
     def _on_joint_state(self, message: JointState, info: Info) -> None:
         del info
