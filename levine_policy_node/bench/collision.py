@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from levine_policy_node.bench.poses import pose_about_home
 from levine_policy_node.core.collision_rules import Obstacles
 from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.plan import Plan, with_brake
@@ -23,8 +24,6 @@ from levine_policy_node.runtime.collision_model import CollisionModel, collision
 CHUNK_S = 1.6
 """As long as a chunk of the demo policy [s]."""
 
-# How far from home a chunk leads, as a share of the range of the joints.
-_REACH = 0.35
 # Of what the joints may do.
 _SPEED = 0.4
 _WARM_UP = 20
@@ -92,11 +91,7 @@ def _pairs(around: CollisionModel) -> int:
 
 def _plan(rng: np.random.Generator, robot: Robot, limits: JointLimits) -> Plan:
     """Towards two poses for the length of a chunk, and a brake, as `Plan` would follow one."""
-    home, span = robot.home_position(), _REACH * (limits.upper - limits.lower)
-    poses = [
-        np.clip(home + rng.uniform(-0.5, 0.5, len(home)) * span, limits.lower, limits.upper)
-        for _ in range(2)
-    ]
+    home, poses = robot.home_position(), [pose_about_home(rng, robot) for _ in range(2)]
     whole = move_to(JointPoint.at_rest(home), poses[0], limits, SteadyNs(0))
     if whole is None:
         return _plan(rng, robot, limits)

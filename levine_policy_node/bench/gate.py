@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from levine_policy_node.bench.poses import pose_about_home
 from levine_policy_node.core.gate import TICKS_COMPARED, Tick, tick_trip, window_trip
 from levine_policy_node.core.plan import Plan
 from levine_policy_node.core.shaper import move_to
@@ -19,8 +20,6 @@ from levine_policy_node.errors import LevineError
 from levine_policy_node.robot import Robot
 
 _TICK_S = 0.01
-# How far from home a motion leads, as a share of the range of the joints.
-_REACH = 0.35
 _WARM_UP = 100
 
 
@@ -68,9 +67,7 @@ def measure(robot: Robot, windows: int, seed: int = 0) -> GateCost:
 def _motion(rng: np.random.Generator, robot: Robot) -> list[tuple[float, float]]:
     """Times [ms] of a window and a position for every tick of one motion."""
     limits, home = robot.limits(), robot.home_position()
-    span = _REACH * (limits.upper - limits.lower)
-    pose = np.clip(home + rng.uniform(-0.5, 0.5, len(home)) * span, limits.lower, limits.upper)
-    way = move_to(JointPoint.at_rest(home), pose, limits, SteadyNs(0))
+    way = move_to(JointPoint.at_rest(home), pose_about_home(rng, robot), limits, SteadyNs(0))
     if way is None:
         return []
     options = SupervisorOptions(limits, home, ~robot.arm_joints())
