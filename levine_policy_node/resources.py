@@ -14,6 +14,7 @@ from pathlib import Path
 from levine_policy_node.errors import SystemDependencyError
 
 PACKAGE = "levine_policy_node"
+# Which call the variable of its profiles differently.
 _FAST_DDS_2 = ("humble", "jazzy")
 
 

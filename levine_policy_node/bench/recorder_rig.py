@@ -24,7 +24,6 @@ from levine_policy_node.parentage import as_parent
 from levine_policy_node.resources import fastdds_profile, share_directory
 
 _END_S = 30.0
-# Fast DDS 3 and 2 call it differently.
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
