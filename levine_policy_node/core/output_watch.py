@@ -51,6 +51,7 @@ class OutputWatch:
         self._rows: list[_Row] = []
         self._last: ActionChunk | None = None
         self._since: dict[str, StampNs] = {}
+        self._stuck = False
 
     def add(self, chunk: ActionChunk) -> StreamFault | None:
         """Note a chunk as the policy gave it; say why it should not move the arm, or None.
@@ -64,18 +65,14 @@ class OutputWatch:
                 self._rows, self._since, last = [], {}, None
         self._last = chunk
         same = last is not None and np.array_equal(last.positions, chunk.positions)
-        self._lasts("stuck", chunk.observed_ns, _STUCK_S, bad=same)
+        self._stuck = self._lasts("stuck", chunk.observed_ns, _STUCK_S, bad=same)
         if chunk.efforts is not None:
             return None
         return self._chatters(chunk) or self._out_of_range(chunk)
 
     def stuck(self) -> tuple[str, str] | None:
         """Kind and text if the policy has answered the same for long, whatever it saw."""
-        last = self._last
-        if last is None or "stuck" not in self._since:
-            return None
-        lasted_s = seconds(int(last.observed_ns - self._since["stuck"]))
-        if lasted_s < _STUCK_S:
+        if not self._stuck:
             return None
         return "stuck", "the policy's answers have been the same, bit for bit, for a second"
 
