@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String, UInt64
@@ -42,7 +40,6 @@ from levine_policy_node.ros.graph_check import graph_problem
 from levine_policy_node.ros.message_guard import Info, MessageGuard
 from levine_policy_node.ros.messages import MessageError, by_name
 
-_GRAPH_PERIOD_S = 0.1
 _READINGS = 3
 _UNDISTURBED_NS = 50_000
 # A flood of messages pushes out the oldest and never grows the memory.
@@ -110,7 +107,6 @@ class SupervisorInputs:
         self._estop: tuple[bool, SteadyNs | None] = (False, None)
         self._enables: deque[tuple[bool, SteadyNs]] = deque(maxlen=_QUEUED)
         self._enable: tuple[bool | None, SteadyNs | None] = (None, None)
-        self._listeners: Latest[int] = Latest()
         self._graph_problem = ""
         self._output = output
         self._stamped: tuple[StampNs, FloatArray] | None = None
@@ -121,9 +117,6 @@ class SupervisorInputs:
         self._arm_clock = ClockSkew("joint_states", limit_s)
         self._policy_clock = ClockSkew("policy/heartbeat", limit_s)
         self._subscribe(node, expected.joint_state_rate_hz)
-        clock = Clock(clock_type=ClockType.STEADY_TIME)
-        node.create_timer(_GRAPH_PERIOD_S, self._look_at_graph, clock=clock)
-        self._look_at_graph()
 
     def _subscribe(self, node: Node, joint_state_rate_hz: float) -> None:
         guarded = self.guard.guarded
@@ -175,7 +168,7 @@ class SupervisorInputs:
                 references=self._controller.take(),
                 reference_ns=self._controller.heard_ns,
                 inactive=self._controller.inactive,
-                listeners=self._listeners.get() or 0,
+                listeners=self._output.listeners(),
                 flood=self.guard.flood(),
                 enable=False if refused else self._enable[0],
                 enable_ns=self._enable[1],
@@ -220,12 +213,8 @@ class SupervisorInputs:
 
     def before_arming(self) -> None:
         """Look at the graph as it is now; in the executor's thread, it takes a few ms."""
-        self._look_at_graph()
         states = self._node.resolve_topic_name("joint_states")
         self._graph_problem = graph_problem(self._node, self._output, states)
-
-    def _look_at_graph(self) -> None:
-        self._listeners.put(self._output.listeners())
 
     def _on_joint_state(self, message: JointState, info: Info) -> None:
         del info
