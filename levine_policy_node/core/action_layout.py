@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from levine_policy_node.core.normalization import Normalization
-from levine_policy_node.core.units import FloatArray
+from levine_policy_node.core.units import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,9 +55,9 @@ class ActionLayout:
     normalization: Normalization | None
     scale: FloatArray
     offset: FloatArray
-    relative: npt.NDArray[np.bool_]
+    relative: BoolArray
     order: npt.NDArray[np.intp]
-    delta: npt.NDArray[np.bool_] | None = None
+    delta: BoolArray | None = None
     grippers: tuple[Gripper, ...] = ()
 
     def positions(self, actions: FloatArray, measured: FloatArray) -> FloatArray:
@@ -118,7 +118,7 @@ class ActionLayout:
         return self.normalization.first_rows(len(values)).apply(values)
 
     @property
-    def _from_measured(self) -> npt.NDArray[np.bool_]:
+    def _from_measured(self) -> BoolArray:
         """For every joint whether its targets begin at its measured position, shape (J,)."""
         begins = self.relative if self.delta is None else self.relative | self.delta
         return (self.order < 0) | begins[self.order]

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-import numpy.typing as npt
 
 from levine_policy_node.core.history import History
 from levine_policy_node.core.observation import Frame, JointSample, Observation
-from levine_policy_node.core.units import FloatArray, StampNs, seconds
+from levine_policy_node.core.units import BoolArray, FloatArray, StampNs, seconds
 
 JOINT_STATES = "joint_states"
 FROZEN_FRAMES = 3
@@ -84,7 +83,7 @@ class AlignmentLimits:
     camera_max_age_s: float
     joint_max_age_s: float
     frozen_motion_rad: float
-    arm: npt.NDArray[np.bool_]
+    arm: BoolArray
 
 
 def align(

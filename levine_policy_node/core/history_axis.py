@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from levine_policy_node.core.units import BoolArray
+
 Axis = Literal["time", "channel", "flat"]
 Pad = Literal["repeat", "zero"]
 Array = npt.NDArray[Any]
@@ -64,6 +66,6 @@ class HistoryAxis:
         sizes[along] *= self.steps
         return (1, *sizes)
 
-    def seen(self, count: int) -> npt.NDArray[np.bool_]:
+    def seen(self, count: int) -> BoolArray:
         """Which of the steps are no padding, shape (steps,), when there are `count` moments."""
         return np.arange(self.steps) >= self.steps - min(count, self.steps)

@@ -16,11 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from levine_policy_node.core.cartesian import Poses
 from levine_policy_node.core.rotations import from_matrices
-from levine_policy_node.core.units import FloatArray
+from levine_policy_node.core.units import BoolArray, FloatArray
 
 Forward = Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
 """Position (3,) [m], rotation (3, 3) and Jacobian (6, n), linear rows first, for joints (n,)."""
@@ -131,7 +130,7 @@ def _inside(
     jacobian: FloatArray,
     moved: FloatArray,
     turned: FloatArray,
-    at_limit: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
+    at_limit: tuple[BoolArray, BoolArray],
 ) -> FloatArray:
     """A step that leaves joints alone that are at a limit and would go beyond it.
 

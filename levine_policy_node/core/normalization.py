@@ -6,9 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from levine_policy_node.core.units import FloatArray
+from levine_policy_node.core.units import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +32,7 @@ class Normalization:
         """[low, high] to [-1, 1]; with quantiles as bounds, what is beyond them is beyond 1."""
         return Normalization((high + low) / 2.0, (high - low) / 2.0)
 
-    def masked(self, mask: npt.NDArray[np.bool_]) -> Normalization:
+    def masked(self, mask: BoolArray) -> Normalization:
         """Only the columns of `mask`, shape (D,); the others pass through as they are."""
         return Normalization(np.where(mask, self.center, 0.0), np.where(mask, self.spread, 1.0))
 

@@ -10,9 +10,8 @@ in a halt; here in a crawl, since a policy that is halted does not know the way 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from levine_policy_node.core.units import FloatArray
+from levine_policy_node.core.units import BoolArray, FloatArray
 
 _CRAWL = 0.05
 
@@ -42,7 +41,7 @@ def progress(conditions: FloatArray, slow: float, stop: float) -> FloatArray:
     return np.asarray(np.interp(rows[1:], due, rows), dtype=np.float64)
 
 
-def along(rows: FloatArray, reached: FloatArray, stepped: npt.NDArray[np.bool_]) -> FloatArray:
+def along(rows: FloatArray, reached: FloatArray, stepped: BoolArray) -> FloatArray:
     """The rows of a motion that is slowed.
 
     Args:

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from levine_policy_node.core.limits import JointLimits
-from levine_policy_node.core.units import NS_PER_S, FloatArray, SteadyNs, nanoseconds
+from levine_policy_node.core.units import NS_PER_S, BoolArray, FloatArray, SteadyNs, nanoseconds
 
 _EPOCH_NS = nanoseconds(0.25)
 
@@ -67,7 +67,7 @@ class Target:
     received_ns: SteadyNs
 
     @property
-    def named(self) -> npt.NDArray[np.bool_]:
+    def named(self) -> BoolArray:
         """Mask (J,) of the joints that are led."""
         return np.isfinite(self.position)
 
@@ -94,7 +94,7 @@ class Lead:
     source: str
     heard_ns: SteadyNs
     goal: FloatArray
-    named: npt.NDArray[np.bool_]
+    named: BoolArray
     offset: FloatArray
     since_ns: npt.NDArray[np.int64]
     fade_s: FloatArray
@@ -164,7 +164,7 @@ def led_on(
 def _anchored(
     lead: Lead,
     said: FloatArray,
-    new: npt.NDArray[np.bool_],
+    new: BoolArray,
     now_ns: SteadyNs,
     limits: JointLimits,
     fading: TakeoverOptions | None,

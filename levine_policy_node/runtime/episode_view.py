@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-import numpy.typing as npt
 
 from levine_policy_node.core import labels
 from levine_policy_node.core.handovers import (
@@ -19,7 +18,7 @@ from levine_policy_node.core.handovers import (
     modes_alone,
 )
 from levine_policy_node.core.labels import IntArray
-from levine_policy_node.core.units import NS_PER_S, FloatArray
+from levine_policy_node.core.units import NS_PER_S, BoolArray, FloatArray
 from levine_policy_node.runtime.episode_reader import Episode
 from levine_policy_node.runtime.recorded_streams import JointTrack
 
@@ -52,7 +51,7 @@ class EpisodeView:
     proposals: JointTrack
     measured: JointTrack
     phase: IntArray
-    altered: npt.NDArray[np.bool_]
+    altered: BoolArray
     deviation: FloatArray
     losses: tuple[Intervention, ...]
     events: Counter[str]

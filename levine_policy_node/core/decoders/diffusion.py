@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from levine_policy_node.core.decoders.decoder import Decoder, Graphs
 from levine_policy_node.core.decoders.graph_outputs import STEP, encoded, taken
@@ -18,7 +17,7 @@ from levine_policy_node.core.decoders.noise import Noise
 from levine_policy_node.core.diffusion_schedule import Clip, DenoisingStep, Float32Array
 from levine_policy_node.core.observation import Tensors
 from levine_policy_node.core.rtc import NetworkPrefix
-from levine_policy_node.core.units import FloatArray
+from levine_policy_node.core.units import BoolArray, FloatArray
 
 Padding = Literal["sampled", "noise"]
 
@@ -80,7 +79,7 @@ class DiffusionDecoder(Decoder):
                 x = np.where(padded, np.float32(step.training_noise) * z, x)
         return self._actions(x)
 
-    def _padded(self) -> npt.NDArray[np.bool_] | None:
+    def _padded(self) -> BoolArray | None:
         """Which values of a sample are set to noise, shape `shape`; None if no one is."""
         windows = 1 if self.index is None else self.shape[0]
         width = int(np.prod(self.shape)) // (windows * self.rows)
