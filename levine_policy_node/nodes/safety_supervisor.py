@@ -13,7 +13,7 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import rclpy
@@ -21,7 +21,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
-from std_srvs.srv import SetBool, Trigger
 
 from levine_policy_node.core.effort_supervisor import step_efforts
 from levine_policy_node.core.effort_timeline import EffortTimeline
@@ -33,6 +32,7 @@ from levine_policy_node.core.supervision import (
     Decision,
     Inputs,
     Occurrence,
+    Reply,
     SupervisorState,
 )
 from levine_policy_node.core.supervisor import step
@@ -40,6 +40,7 @@ from levine_policy_node.core.units import StampNs, SteadyNs, seconds
 from levine_policy_node.errors import said
 from levine_policy_node.nodes.black_box_link import BlackBoxLink
 from levine_policy_node.nodes.chunk_preparation import ChunkPreparation
+from levine_policy_node.nodes.supervisor_services import SupervisorServices
 from levine_policy_node.nodes.supervisor_setup import (
     SafetySupervisorParameters,
     make_options,
@@ -48,6 +49,7 @@ from levine_policy_node.nodes.supervisor_setup import (
 )
 from levine_policy_node.robot import load_robot
 from levine_policy_node.ros import qos
+from levine_policy_node.ros.callers import Callers
 from levine_policy_node.ros.clocks import ros_now, steady_now
 from levine_policy_node.ros.controllers.forward_command import ForwardEffortOutput
 from levine_policy_node.ros.controllers.joint_trajectory import JointTrajectoryOutput
@@ -73,17 +75,6 @@ from levine_policy_node.runtime.service_manager import ServiceManager
 from levine_policy_node.runtime.single_instance import SingleInstance
 
 EXIT_LOOP_FAILED = 1
-
-_TRIGGERS = {
-    "arm": Event.ARM,
-    "disarm": Event.DISARM,
-    "engage": Event.ENGAGE,
-    "pause": Event.PAUSE,
-    "resume": Event.RESUME,
-    "stop": Event.STOP,
-    "reset": Event.RESET,
-    "home": Event.HOME,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +116,9 @@ class SafetySupervisor(Node):
         )
         self._clocks = EdgeLog(self, "the clocks agree again")
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
-        for name, act in _TRIGGERS.items():
-            self.create_service(Trigger, f"supervisor/{name}", self._trigger(act))
-        self.create_service(SetBool, "supervisor/takeover", self._on_takeover)
+        self._acts = SupervisorServices(
+            self, Callers(self, p.operators), self._ask, lambda news: self._tell([news])
+        )
         self._chunk_to_command_s = RollingPercentiles()
         self._gaps = GapStatistics(1.0 / p.control_rate_hz)
         self.failed, self._failure = False, ""
@@ -233,27 +224,13 @@ class SafetySupervisor(Node):
             return efforts_from_bytes(data, self._robot.joint_names)
         return self._preparation.prepare(timeline_from_bytes(data, self._robot.joint_names))
 
-    def _trigger(
-        self, act: Event
-    ) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
-        def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-            del request
-            if act is Event.ARM:
-                self._inputs.before_arming()
-            reply = self._requests.ask(act)
-            response.success, response.message = reply.accepted, reply.message
-            if act is Event.ARM and reply.accepted:
-                self._say_placeholders()
-            return response
-
-        return answer
-
-    def _on_takeover(
-        self, request: SetBool.Request, response: SetBool.Response
-    ) -> SetBool.Response:
-        reply = self._requests.ask(Event.TAKEOVER if request.data else Event.HANDBACK)
-        response.success, response.message = reply.accepted, reply.message
-        return response
+    def _ask(self, act: Event) -> Reply:
+        if act is Event.ARM:
+            self._inputs.before_arming()
+        reply = self._requests.ask(act)
+        if act is Event.ARM and reply.accepted:
+            self._say_placeholders()
+        return reply
 
     def _say_placeholders(self) -> None:
         if placeholders := self._robot.placeholders():

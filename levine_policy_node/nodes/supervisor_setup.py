@@ -74,6 +74,9 @@ class SafetySupervisorParameters:
     realtime_priority: int = parameter("SCHED_FIFO if permitted; 0: off", low=0, high=99)
     lock_memory: bool = parameter("Keep all memory resident (mlockall)")
     cpus: tuple[int, ...] = parameter("Processors to run on; empty: all", default=())
+    operators: tuple[str, ...] = parameter(
+        "Names of the nodes that may ask for motion; empty: any", default=()
+    )
 
     def __post_init__(self) -> None:
         if self.lead_s + self.command_period_s + 1.0 / self.control_rate_hz > self.window_s:

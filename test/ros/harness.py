@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 DOMAINS = range(1, 101)
+_UNMATCHED_S = 4.0
 
 
 @contextlib.contextmanager
@@ -187,6 +189,11 @@ class Graph:
         self.nodes.append(node)
         return node
 
+    def remove(self, node: Node) -> None:
+        """Destroy a node that was added."""
+        self.nodes.remove(node)
+        node.destroy_node()
+
     def start(self, name: str, **options: Any) -> NodeProcess:
         """Start a node process (see `NodeProcess`); it ends with the test."""
         process = NodeProcess(name, **options)
@@ -229,10 +236,27 @@ class Graph:
         )
         return publisher
 
+    def client(self, node: Node, kind: type[Any], service: str, timeout_s: float = 20.0) -> Client:
+        """A client of a service that exists.
+
+        Fast DDS was seen not to connect one within 15 s, and the next at once.
+        """
+        made = [node.create_client(kind, service)]
+        renew_s = [time.monotonic() + _UNMATCHED_S]
+
+        def ready() -> bool:
+            if time.monotonic() > renew_s[0]:
+                renew_s[0] += _UNMATCHED_S
+                node.destroy_client(made.pop())
+                made.append(node.create_client(kind, service))
+            return made[0].service_is_ready()
+
+        self.spin_until(ready, timeout_s, f"the service {service}")
+        return made[0]
+
     def call(self, kind: type[Any], service: str, request: Any, timeout_s: float = 20.0) -> Any:
         """Call a service once it exists and return the response."""
-        client = self.node.create_client(kind, service)
-        self.spin_until(client.service_is_ready, timeout_s, f"the service {service}")
+        client = self.client(self.node, kind, service, timeout_s)
         future = client.call_async(request)
         self.spin_until(future.done, timeout_s, f"the reply of {service}")
         self.node.destroy_client(client)

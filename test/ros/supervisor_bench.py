@@ -140,8 +140,11 @@ class Script(Node):
 class Bench:
     """A supervisor process with the script it moves, and the ears of the test."""
 
-    def __init__(self, ros: Graph, robot: str = "sim_so101", stops: str = "''") -> None:
+    def __init__(
+        self, ros: Graph, robot: str = "sim_so101", stops: str = "''", **parameters: object
+    ) -> None:
         self.ros = ros
+        self.parameters = parameters
         self.stops = stops
         self.robot = robot
         self.modes: list[str] = []
@@ -170,6 +173,7 @@ class Bench:
                 "reference_timeout_s": 0.4,
                 "target_timeout_s": 0.4,
                 "black_box_root": self.stops,
+                **self.parameters,
             },
         )
         self.until("DISARMED")
