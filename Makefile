@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 DEMO_ARGS ?= --episodes 3
-SOAK_ARGS ?= --minutes 30
+SOAK_ARGS ?= --minutes 30 --docs docs/safety.md
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check bench dagger faults soak coverage format clean fuzz

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long runs under load: false stops counted, and whether memory, descriptors or threads grow.
+"""Long runs under load: false stops counted, lateness, and whether anything grows.
 
-The whole graph drives the simulated arm, episode after episode, while other programs take both
-processors. Figures of every process come from /proc, once a second; what they do after the
-warm-up is fitted with a line.
+The whole graph drives the simulated arm, episode after episode, first by itself and then while
+other programs take both processors. Figures of every process come from /proc, once a second; what
+they do after the warm-up is fitted with a line. A stop while the machine itself was held up is
+counted apart: it says nothing about the runtime.
 """
 
 from __future__ import annotations
@@ -13,23 +14,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from levine_policy_node.bench.calm_time import CalmTime, Counted
+from levine_policy_node.bench.machine_probe import HELD_UP_S, MachineProbe
+from levine_policy_node.bench.process_growth import Growth, ProcessWatch
 from levine_policy_node.bench.rollouts import require_alive
 from levine_policy_node.graph import GraphOptions, build_graph
 from levine_policy_node.parentage import as_parent
 from levine_policy_node.processes import ProcessGroup
-from levine_policy_node.ros.rollout import Rollout, RolloutError
+from levine_policy_node.ros.rollout import Rollout
 from levine_policy_node.sim.tasks import PickPlaceTask
 
-RSS_LIMIT_MB_H = 1.0
-"""Memory may grow so fast after the warm-up [MB/h]."""
+LATE_P50_MS, LATE_P99_MS, LATE_P99_SATURATED_MS = 2.0, 10.0, 20.0
+"""How late commands may be: half of them, all but a hundredth, and that with no core left."""
 
 _BURN = """
 from levine_policy_node.parentage import end_with_parent
@@ -37,57 +41,28 @@ end_with_parent()
 while True:
     pass
 """
-_SHARED_MEMORY = "/dev/shm/"
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _WARM_UP_SHARE = 1.0 / 3.0
 _WARM_UP_MAX_S = 600.0
-_FEWEST = 4
+_IDLE_SHARE = 0.1
+_IDLE_MAX_S = 90.0
+_HAZARD = 37
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One process at one time.
+class Lateness:
+    """From the time that a command is for until it is handed to the middleware.
 
     Attributes:
-        time_s: On the steady clock [s].
-        rss_mb: Resident memory [MB].
-        descriptors: Open files.
-        threads: Threads.
-        shared: Segments of shared memory.
+        p50_ms: Median of the medians of all minutes [ms].
+        p99_ms: Median of their 99th percentiles [ms].
+        worst_p99_ms: Largest of these [ms].
+        chunk_to_command_ms: From a published chunk to the first command made with it, median [ms].
     """
 
-    time_s: float
-    rss_mb: float
-    descriptors: int
-    threads: int
-    shared: int
-
-
-@dataclass(frozen=True, slots=True)
-class Growth:
-    """What one process did after the warm-up.
-
-    Attributes:
-        process: Its executable.
-        rss_mb: Median of its resident memory at the end [MB].
-        rss_mb_per_h: Slope of its resident memory [MB/h].
-        descriptors: Open files that were added, by the medians of both ends.
-        threads: Threads that were added.
-        shared: Segments of shared memory that were added.
-    """
-
-    process: str
-    rss_mb: float
-    rss_mb_per_h: float
-    descriptors: int
-    threads: int
-    shared: int
-
-    @property
-    def within(self) -> bool:
-        """Whether nothing grows."""
-        added = max(self.descriptors, self.threads, self.shared)
-        return self.rss_mb_per_h < RSS_LIMIT_MB_H and added <= 0
+    p50_ms: float
+    p99_ms: float
+    worst_p99_ms: float
+    chunk_to_command_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +70,16 @@ class Soak:
     """What one run measured.
 
     Attributes:
-        minutes: How long it was [min].
+        minutes: How long it was saturated [min].
         warm_up_s: What was left out at its beginning [s].
         episodes: Episodes that were run.
         stops: Why a watchdog stopped the arm, each time.
+        stops_held_up: The same, in episodes in which the machine itself was held up.
         missed_ticks: Ticks of the supervisor that came too late.
         violations: Commands beyond a limit, as the simulated arm counted them.
         first_violations: The first of them.
+        idle: How late commands were before the load.
+        saturated: The same under load.
         growths: Of every process.
     """
 
@@ -109,38 +87,45 @@ class Soak:
     warm_up_s: float
     episodes: int
     stops: tuple[str, ...]
-    missed_ticks: int
-    violations: int
+    stops_held_up: tuple[str, ...]
+    missed_ticks: Counted
+    violations: Counted
     first_violations: tuple[Any, ...]
+    idle: Lateness
+    saturated: Lateness
     growths: tuple[Growth, ...]
+
+    @property
+    def punctual(self) -> bool:
+        """Whether commands come in time."""
+        half = max(self.idle.p50_ms, self.saturated.p50_ms) <= LATE_P50_MS
+        most = self.saturated.p99_ms <= LATE_P99_SATURATED_MS
+        return half and most and self.idle.p99_ms <= LATE_P99_MS
 
     @property
     def passed(self) -> bool:
         """Whether every bar is met."""
-        grew = not all(growth.within for growth in self.growths)
-        return not (self.stops or self.violations or grew)
+        grew = not all(found.within for found in self.growths)
+        return not (self.stops or self.violations.calm or grew) and self.punctual
 
     def results(self) -> dict[str, Any]:
-        """Machine-readable results."""
-        return {**asdict(self), "false_stops": len(self.stops), "passed": self.passed}
-
-
-@dataclass(slots=True)
-class _Watch:
-    """Samples of every process, taken once a second."""
-
-    pids: Mapping[str, int]
-    samples: dict[str, list[Sample]] = field(default_factory=dict)
-    due_s: float = 0.0
-
-    def look(self) -> bool:
-        """Sample if it is time; always False, to be asked while something is waited for."""
-        now_s = time.monotonic()
-        if now_s >= self.due_s:
-            self.due_s = now_s + 1.0
-            for name, pid in self.pids.items():
-                self.samples.setdefault(name, []).append(_sample(pid, now_s))
-        return False
+        """Machine-readable results; `levine faults --sil` takes the case."""
+        case = {
+            "name": "soak",
+            "rows": [_HAZARD],
+            "injection": f"{self.minutes:g} min with every processor taken",
+            "trials": 1,
+            "failed": int(not self.passed),
+            "reaction_ms_p99": None,
+            "reaction_ms_max": None,
+            "limit_ms": None,
+        }
+        return {
+            **asdict(self),
+            "false_stops": len(self.stops),
+            "passed": self.passed,
+            "cases": [case],
+        }
 
 
 def run_soak(
@@ -156,7 +141,7 @@ def run_soak(
         ConfigError: If robot and policy do not fit.
         RolloutError: If a process dies or a step is refused.
     """
-    with tempfile.TemporaryDirectory(prefix="levine_soak_") as folder:
+    with tempfile.TemporaryDirectory(prefix="levine_soak_") as folder, MachineProbe() as probe:
         options = GraphOptions(
             robot=robot,
             policy=policy,
@@ -166,19 +151,11 @@ def run_soak(
         )
         graph = build_graph(options)
         with ProcessGroup(graph, options, log_directory=Path(folder) / "logs") as group:
-            watch = _Watch({p.executable: group.pid(p.executable) for p in graph})
+            watch = ProcessWatch({p.executable: group.pid(p.executable) for p in graph})
             rollout = _WatchedRollout(watch)
-
-            alive = partial(require_alive, group)
+            run = _Run(rollout, watch, probe, partial(require_alive, group), on_news)
             try:
-                rollout.wait_ready(alive)
-                burners = _burners()
-                try:
-                    return _soaked(minutes, rollout, watch, alive, on_news)
-                finally:
-                    for burner in burners:
-                        burner.kill()
-                        burner.wait()
+                return run.soaked(minutes)
             finally:
                 rollout.close()
 
@@ -186,7 +163,7 @@ def run_soak(
 class _WatchedRollout(Rollout):
     """Samples the processes whenever it waits for something."""
 
-    def __init__(self, watch: _Watch) -> None:
+    def __init__(self, watch: ProcessWatch) -> None:
         self._watch = watch
         super().__init__()
 
@@ -195,92 +172,96 @@ class _WatchedRollout(Rollout):
         return super().spin_until(lambda: self._watch.look() or done(), timeout_s)
 
 
-def _soaked(
-    minutes: float,
-    rollout: Rollout,
-    watch: _Watch,
-    alive: Callable[[], None],
-    on_news: Callable[[str], None],
-) -> Soak:
-    begun_s = time.monotonic()
-    stops: list[str] = []
-    seed = 0
-    while time.monotonic() - begun_s < minutes * 60.0:
-        result = rollout.run_episode(seed, PickPlaceTask.horizon_s)
-        alive()
-        seed += 1
-        stops.extend(result.stops)
-        stopped = f", stopped: {'; '.join(result.stops)}" if result.stops else ""
-        on_news(f"{(time.monotonic() - begun_s) / 60.0:.1f} min, {seed} episodes{stopped}")
-    took_s = time.monotonic() - begun_s
-    warm_up_s = min(_WARM_UP_MAX_S, took_s * _WARM_UP_SHARE)
-    since_s = begun_s + warm_up_s
-    rollout.diagnostics.clear()
-    rollout.spin_until(lambda: "safety_supervisor" in rollout.diagnostics, 5.0)
-    supervisor, report = rollout.diagnostics["safety_supervisor"], rollout.report()
-    return Soak(
-        minutes=round(took_s / 60.0, 2),
-        warm_up_s=round(warm_up_s, 1),
-        episodes=seed,
-        stops=tuple(stops),
-        missed_ticks=int(supervisor["missed_ticks"]),
-        violations=int(report["total_violations"]),
-        first_violations=tuple(report["first_violations"]),
-        growths=tuple(
-            growth(name, [s for s in samples if s.time_s >= since_s])
-            for name, samples in watch.samples.items()
-        ),
+class _Run:
+    """Episodes, and what is noted of them."""
+
+    def __init__(
+        self,
+        rollout: _WatchedRollout,
+        watch: ProcessWatch,
+        probe: MachineProbe,
+        alive: Callable[[], None],
+        on_news: Callable[[str], None],
+    ) -> None:
+        self._rollout, self._watch, self._probe = rollout, watch, probe
+        self._alive, self._on_news = alive, on_news
+        self._calm = CalmTime(rollout.node, probe.late_s)
+        self._stops: list[str] = []
+        self._stops_held_up: list[str] = []
+        self._episodes = 0
+
+    def soaked(self, minutes: float) -> Soak:
+        """The whole run."""
+        self._rollout.wait_ready(self._alive)
+        idle = self._episodes_for(min(_IDLE_MAX_S, _IDLE_SHARE * minutes * 60.0))
+        self._on_news(f"idle: {idle.p50_ms:.2f} ms late (p50), {idle.p99_ms:.2f} ms (p99)")
+        burners = _burners()
+        begun_s = time.monotonic()
+        try:
+            saturated = self._episodes_for(minutes * 60.0)
+        finally:
+            for burner in burners:
+                burner.kill()
+                burner.wait()
+        took_s = time.monotonic() - begun_s
+        warm_up_s = min(_WARM_UP_MAX_S, took_s * _WARM_UP_SHARE)
+        span = [(0.0, time.monotonic())]
+        report = self._rollout.report()
+        return Soak(
+            minutes=round(took_s / 60.0, 2),
+            warm_up_s=round(warm_up_s, 1),
+            episodes=self._episodes,
+            stops=tuple(self._stops),
+            stops_held_up=tuple(self._stops_held_up),
+            missed_ticks=self._calm.missed_ticks(span),
+            violations=self._calm.limit_violations(span),
+            first_violations=tuple(report["first_violations"]),
+            idle=idle,
+            saturated=saturated,
+            growths=self._watch.growths(begun_s + warm_up_s, begun_s + took_s),
+        )
+
+    def _episodes_for(self, duration_s: float) -> Lateness:
+        """Run whole episodes for at least so long [s]."""
+        begun_s, told_s, told = time.monotonic(), 0.0, list[dict[str, str]]()
+        while time.monotonic() - begun_s < duration_s:
+            self._episode(begun_s)
+            if time.monotonic() - told_s >= 60.0:
+                told_s = time.monotonic()
+                told.append(self._told())
+        return _lateness([*told, self._told()])
+
+    def _episode(self, begun_s: float) -> None:
+        since_s = time.monotonic()
+        stops = self._rollout.run_episode(self._episodes, PickPlaceTask.horizon_s).stops
+        self._alive()
+        self._episodes += 1
+        held_up = self._probe.late_s(since_s) > HELD_UP_S
+        (self._stops_held_up if held_up else self._stops).extend(stops)
+        said = f", stopped: {'; '.join(stops)}" if stops else ""
+        said += " (machine held up)" if held_up else ""
+        minutes = (time.monotonic() - begun_s) / 60.0
+        self._on_news(f"{minutes:.1f} min, {self._episodes} episodes{said}")
+
+    def _told(self) -> dict[str, str]:
+        """The supervisor's newest diagnostics; they are of the last minute."""
+        self._rollout.diagnostics.clear()
+        self._rollout.spin_until(lambda: "safety_supervisor" in self._rollout.diagnostics, 5.0)
+        return self._rollout.diagnostics["safety_supervisor"]
+
+
+def _lateness(told: list[dict[str, str]]) -> Lateness:
+    late = "tick_lateness_ms_"
+    p50, p99, chunk = (
+        np.array([float(values[key]) for values in told])
+        for key in (f"{late}p50", f"{late}p99", "chunk_to_command_ms_p50")
     )
-
-
-def growth(process: str, samples: list[Sample]) -> Growth:
-    """Fit the samples of one process; a run too short to say anything grows without bound."""
-    if len(samples) < _FEWEST:
-        return Growth(process, float("nan"), float("inf"), 0, 0, 0)
-    times_h = np.array([s.time_s for s in samples]) / 3600.0
-    memory = np.array([s.rss_mb for s in samples])
-    return Growth(
-        process,
-        round(float(np.median(memory[-_end(len(memory)) :])), 1),
-        round(_slope(times_h, memory), 3),
-        _grown([s.descriptors for s in samples]),
-        _grown([s.threads for s in samples]),
-        _grown([s.shared for s in samples]),
+    return Lateness(
+        round(float(np.median(p50)), 3),
+        round(float(np.median(p99)), 3),
+        round(float(p99.max()), 3),
+        round(float(np.median(chunk)), 2),
     )
-
-
-def _slope(times: np.ndarray, values: np.ndarray) -> float:
-    """Of the line through medians of twelve parts (or fewer): spikes do not turn it."""
-    parts = np.array_split(np.arange(len(times)), min(12, len(times) // 2))
-    at = np.array([np.median(times[part]) for part in parts])
-    typical = np.array([np.median(values[part]) for part in parts])
-    return float(np.polyfit(at - at[0], typical, 1)[0])
-
-
-def _grown(counts: list[int]) -> int:
-    """How much more there is at the end than at the beginning, by the least of both ends.
-
-    Files are opened and closed all the time; what leaks is never closed.
-    """
-    end = _end(len(counts))
-    return min(counts[-end:]) - min(counts[:end])
-
-
-def _end(count: int) -> int:
-    return max(2, count // 5)
-
-
-def _sample(pid: int, now_s: float) -> Sample:
-    process = Path("/proc") / str(pid)
-    try:
-        pages = int((process / "statm").read_text().split()[1])
-        descriptors = len(list((process / "fd").iterdir()))
-        threads = len(list((process / "task").iterdir()))
-        mapped = (process / "maps").read_text().splitlines()
-    except OSError as error:
-        raise RolloutError(f"process {pid} is gone") from error
-    shared = {line[line.index(_SHARED_MEMORY) :] for line in mapped if _SHARED_MEMORY in line}
-    return Sample(now_s, pages * _PAGE / 1e6, descriptors, threads, len(shared))
 
 
 def _burners() -> list[subprocess.Popen[bytes]]:

@@ -29,7 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--case", nargs="+", metavar="NAME", help="only these")
     parser.add_argument("--replay", metavar="CASE", help="run one trial and print what happened")
     parser.add_argument(
-        "--sil", type=Path, metavar="FILE", help="results of `levine bench sil` to add"
+        "--sil",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="results of `levine bench sil` and `soak` to add",
     )
     parser.add_argument("--docs", type=Path, metavar="FILE", help="write the document")
     parser.add_argument("--list", action="store_true", help="list the cases")
@@ -42,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_OK
     if options.replay is not None:
         return _replay(find_case(options.replay), options.seed)
-    sil = () if options.sil is None else read_sil_results(options.sil)
+    sil = tuple(result for file in options.sil for result in read_sil_results(file))
     chosen = CASES if options.case is None else tuple(find_case(name) for name in options.case)
     campaign = run_campaign(chosen, options.trials, options.seed, _tell)
     print(format_table(HEAD, rows(campaign)))

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 
 import pytest
 
-from levine_policy_node.bench.soak import Growth, Sample, Soak, _sample, growth
+from levine_policy_node.bench.calm_time import Counted
+from levine_policy_node.bench.process_growth import Growth, Sample, growth, sample
+from levine_policy_node.bench.soak import Lateness, Soak
+from levine_policy_node.faults.sil_results import read_sil_results
 
 
 def run_of(seconds=1200, mb_per_h=0.0, descriptors=lambda _: 20, spikes=False):
@@ -46,8 +50,11 @@ def test_a_run_too_short_to_tell_does_not_pass():
 
 def soak(**changed):
     fine = {
-        "minutes": 30.0, "warm_up_s": 600.0, "episodes": 90, "stops": (), "missed_ticks": 3,
-        "violations": 0, "first_violations": (), "growths": (Growth("x", 100.0, 0.2, 0, 0, 0),),
+        "minutes": 30.0, "warm_up_s": 600.0, "episodes": 90, "stops": (),
+        "stops_held_up": ("OVERRUN",), "missed_ticks": Counted(3, 9), "violations": Counted(0, 2),
+        "first_violations": (), "idle": Lateness(0.1, 2.0, 3.0, 12.0),
+        "saturated": Lateness(0.2, 19.0, 30.0, 14.0),
+        "growths": (Growth("x", 100.0, 0.2, 0, 0, 0),),
     }  # fmt: skip
     return Soak(**{**fine, **changed})
 
@@ -56,7 +63,10 @@ def soak(**changed):
     "changed",
     [
         {"stops": ("POLICY_LOST",)},
-        {"violations": 1},
+        {"violations": Counted(1, 0)},
+        {"idle": Lateness(2.1, 3.0, 3.0, 12.0)},
+        {"idle": Lateness(0.1, 10.1, 11.0, 12.0)},
+        {"saturated": Lateness(0.1, 20.1, 21.0, 12.0)},
         {"growths": (Growth("x", 100.0, 1.2, 0, 0, 0),)},
         {"growths": (Growth("x", 100.0, 0.0, 0, 1, 0),)},
         {"growths": (Growth("x", 100.0, 0.0, 0, 0, 1),)},
@@ -68,7 +78,15 @@ def test_every_bar_counts(changed):
 
 
 def test_a_process_is_sampled():
-    sample = _sample(os.getpid(), 1.0)
-    assert sample.rss_mb > 10.0
-    assert sample.descriptors >= 3
-    assert sample.threads >= 1
+    found = sample(os.getpid(), 1.0)
+    assert found.rss_mb > 10.0
+    assert found.descriptors >= 3
+    assert found.threads >= 1
+
+
+def test_it_is_a_case_of_the_campaign(tmp_path):
+    file = tmp_path / "soak.json"
+    for stops, failed in (((), 0), (("POLICY_LOST",), 1)):
+        file.write_text(json.dumps(soak(stops=stops).results()))
+        (case,) = read_sil_results(file)
+        assert (case.name, case.rows, case.trials, case.failed) == ("soak", (37,), 1, failed)
