@@ -9,7 +9,6 @@ file has.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +34,6 @@ from levine_policy_node.robot import Robot, load_robot, robots_directory
 _HISTORY = 3
 _STOOD_TICKS = 3.5
 _LATE_TICKS = 1.5
-_NEWS_S = 10.0
 
 
 @dataclass
@@ -66,6 +64,16 @@ class Campaign:
             whole.merge(verdict)
         return whole
 
+    def merge(self, other: Campaign) -> None:
+        """Add what another one judged."""
+        self.sequences += other.sequences
+        self.ticks += other.ticks
+        self.moving += other.moving
+        self.tripped += other.tripped
+        self.seconds += other.seconds
+        for name, verdict in other.verdicts.items():
+            self.verdicts.setdefault(name, Verdict()).merge(verdict)
+
     def results(self) -> dict[str, Any]:
         """Figures for JSON."""
         return {
@@ -73,14 +81,15 @@ class Campaign:
             "ticks": self.ticks,
             "ticks_moving": self.moving,
             "gate_trips": self.tripped,
-            **_figures(self.whole),
+            **verdict_figures(self.whole),
             "allowed_beyond_limit": BEYOND,
             "sequences_per_s": round(self.sequences / self.seconds, 1) if self.seconds else 0.0,
-            "robots": {name: _figures(verdict) for name, verdict in self.verdicts.items()},
+            "robots": {name: verdict_figures(verdict) for name, verdict in self.verdicts.items()},
         }
 
 
-def _figures(verdict: Verdict) -> dict[str, Any]:
+def verdict_figures(verdict: Verdict) -> dict[str, Any]:
+    """Figures of one robot for JSON."""
     worst = {k: (None if np.isinf(v) and v < 0 else v) for k, v in verdict.worst.items()}
     return {
         "commands": verdict.commands,
@@ -95,7 +104,6 @@ def run_campaign(
     sequences: int,
     seed: int,
     first: int = 0,
-    on_news: Callable[[str], object] = lambda _: None,
 ) -> Campaign:
     """Run sequences number `first` to `first + sequences`, rounded up to whole lives.
 
@@ -106,19 +114,15 @@ def run_campaign(
         sequences: How many.
         seed: Of all of them.
         first: Number of the first; rounded down to a whole life.
-        on_news: Told every few seconds how far it is.
     """
     robots = [load_robot(path.stem) for path in sorted(robots_directory().glob("*.yaml"))]
     campaign = Campaign()
-    began_s, told_s = time.process_time(), time.monotonic()
+    began_s = time.process_time()
     begin = first // SEQUENCES
     for number in range(begin, begin + -(-sequences // SEQUENCES)):
         robot = robots[number % len(robots)]
         _run_life(campaign, robot, seed, number, windows=number // len(robots) % 2 == 0)
-        campaign.seconds = time.process_time() - began_s
-        if time.monotonic() - told_s > _NEWS_S:
-            told_s = time.monotonic()
-            on_news(f"{campaign.sequences} sequences, unsafe {campaign.whole.unsafe}")
+    campaign.seconds = time.process_time() - began_s
     return campaign
 
 

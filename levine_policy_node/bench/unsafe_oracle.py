@@ -175,12 +175,14 @@ def judge_commands(
     verdict.add("position", float(excess.max()), what)
     bad = excess > 0.0
     limits = (bounds.velocity, bounds.acceleration, bounds.jerk)
+    gaps = shortest = np.diff(times)
     for order, (kind, limit) in enumerate(zip(KINDS[2:5], limits, strict=True), start=1):
         if len(table) < 2:
             break
         span_s = times[order:] - times[:-order]
         table = np.diff(table, axis=0) * (order / span_s[:, None])
-        shortest = float(np.diff(times).min())
+        if order > 1:
+            shortest = np.minimum(shortest[:-1], gaps[order - 1 :])
         rounding = 2.0**order * 8.0 * _EPS * size / shortest**order
         excess = (np.abs(table) - limit).max(axis=1) - BEYOND - rounding
         verdict.add(kind, float(excess.max()), what)

@@ -23,9 +23,9 @@ from levine_policy_node.core.units import NS_PER_S, FloatArray, SteadyNs
 TICKS_COMPARED = 3
 _SEAM_TOLERANCE = (1e-8, 1e-6, 1e-4)
 _SLACK = 1e-3
-_POSITION_ROUNDING = 2e-15
-# Divided differences over less than this say more about rounding than about motion.
-_SHORTEST_TICK_NS = 1_000_000
+_TOLERANCE = 1e-9
+# Several roundings of a position of a few radians.
+_ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
 
 _KINDS = ("position", "velocity", "acceleration", "jerk")
 _FACTORIALS = (1.0, 2.0, 6.0)
@@ -92,9 +92,9 @@ def tick_trip(
         return outside
     times = [(t - int(now_ns)) / NS_PER_S for t, _ in before] + [0.0]
     table = [p for _, p in before] + [position]
-    shortest = min((b - a for a, b in itertools.pairwise(times)), default=1.0)
-    if shortest * NS_PER_S < _SHORTEST_TICK_NS:
-        return ""
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    if gaps and min(gaps) <= 0.0:
+        return "the ticks do not come one after the other"
     bounds = (limits.velocity, limits.acceleration, limits.jerk)
     newest: list[FloatArray] = []
     for order in range(1, len(times)):
@@ -104,7 +104,8 @@ def tick_trip(
         ]
         newest.append(table[-1] * _FACTORIALS[order - 1])
         value = np.abs(newest[-1])
-        bound = bounds[order - 1] * (1.0 + _SLACK) + 48.0 * _POSITION_ROUNDING / shortest**order
+        rounding = _ROUNDING * (2.0 / min(gaps[-order:])) ** order
+        bound = bounds[order - 1] + _TOLERANCE + rounding
         if not np.all(value <= bound):
             worst = int(np.argmax(value / bound))
             return f"{limits.names[worst]}: {_KINDS[order]} {value[worst]:.4g} beyond its limit"

@@ -12,15 +12,16 @@ from levine_policy_node.core.position_based_velocity import Pieces, PositionBase
 from levine_policy_node.core.timeline import ClockNs, Timeline
 from levine_policy_node.core.units import FloatArray
 
-_POSITION_TOLERANCE = 1e-9
-_RELATIVE_TOLERANCE = 1e-9
+# Of what is allowed, and at most so much [rad, s].
+_TOLERANCE = 1e-9
 # How far beyond the end of its range a joint that rests there may be measured: encoders are
 # noisy, and a gripper that is open stands at its stop. Of the range, and at most [rad or m].
 _AT_STOP_SHARE = 0.005
 _AT_STOP = 5e-3
-# One rounding of a position of a few radians; derivatives of a quintic over a span h enlarge it
-# by 5/h, 20/h^2 and 60/h^3, and two ends are rounded.
-_ROUNDING = 1e-15
+# Several roundings of a position of a few radians. Over a span h the derivatives of a quintic of
+# which one end moves by 1 reach 15/8h, 10/sqrt(3)h^2 and 60/h^3.
+_ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
+_STEP_PEAKS = (1.875, 5.7735, 60.0)
 _SPLITS = 5
 
 
@@ -84,8 +85,8 @@ class JointLimits:
 
     def outside(self, position: FloatArray) -> str:
         """Name the first joint of `position` (J,) that is out of range, or return ""."""
-        low = position < self.lower - _POSITION_TOLERANCE
-        high = position > self.upper + _POSITION_TOLERANCE
+        low = position < self.lower - _TOLERANCE
+        high = position > self.upper + _TOLERANCE
         # Written so that NaN counts as outside.
         bad = np.flatnonzero(low | high | ~np.isfinite(position))
         if len(bad) == 0:
@@ -263,12 +264,13 @@ def _centre(limits: JointLimits) -> FloatArray:
 
 def _half_widths(limits: JointLimits, spans: FloatArray) -> FloatArray:
     """How far from its centre each kind of control point may be, shape (4, K-1, J)."""
-    h, allowed = spans[:, None], 1.0 + _RELATIVE_TOLERANCE
+    h = spans[:, None]
     half = np.empty((4, len(spans), len(limits.names)))
-    half[0] = 0.5 * (limits.upper - limits.lower) + _POSITION_TOLERANCE
-    half[1] = limits.velocity * allowed * h + 10.0 * _ROUNDING
-    half[2] = limits.acceleration * allowed * h**2 + 40.0 * _ROUNDING
-    half[3] = limits.jerk * allowed * h**3 + 120.0 * _ROUNDING
+    half[0] = 0.5 * (limits.upper - limits.lower) + _TOLERANCE
+    bounds = (limits.velocity, limits.acceleration, limits.jerk)
+    for order, (bound, peak) in enumerate(zip(bounds, _STEP_PEAKS, strict=True), start=1):
+        allowed = bound + _TOLERANCE * np.minimum(bound, 1.0)
+        half[order] = allowed * h**order + peak * _ROUNDING
     return half
 
 

@@ -102,6 +102,23 @@ def test_a_step_in_the_ticks_trips(plan, step, kind):
     assert trip.startswith(f"a: {kind}")
 
 
+@pytest.mark.parametrize("gap_ns", [500_000, 20_000, 1_000])
+def test_ticks_may_be_close_together_and_are_judged_as_ever(plan, gap_ns):
+    before = ticks(plan, [int(START) - 2 * TICK, int(START) - TICK, int(START)])
+    now = SteadyNs(START + gap_ns)
+    reached = plan.sample(now).position
+    assert tick_trip(before, now, reached, LIMITS) == ""
+    faster = reached + np.array([2.1 * gap_ns * 1e-9, 0.0])
+    assert tick_trip(before, now, faster, LIMITS).startswith("a: velocity")
+
+
+def test_ticks_that_do_not_come_one_after_the_other_trip(plan):
+    before = ticks(plan, [int(START) - TICK, int(START)])
+    for now in (START, SteadyNs(START - 5)):
+        said = tick_trip(before, now, before[-1][1], LIMITS)
+        assert said == "the ticks do not come one after the other"
+
+
 def test_a_tick_that_is_not_finite_or_out_of_range_trips():
     assert "b" in tick_trip((), START, np.array([0.0, np.nan]), LIMITS)
     assert "outside" in tick_trip((), START, np.array([1.1, 0.0]), LIMITS)

@@ -105,7 +105,7 @@ def test_each_difference_is_bounded_by_its_own_limit(order, limit):
     free = replace(LIMITS, by_position=None, **{**unlimited, name: np.full(2, limit)})
     size = limit * TICK_S**order
     before = [0.0] * order
-    assert trip(*before, 0.9999 * size, limits=free) == ""
-    assert trip(*before, 1.0009 * size, limits=free) == ""
-    assert trip(*before, 1.01 * size, limits=free).startswith(f"quick: {name} ")
-    assert trip(*before, -1.01 * size, limits=free).endswith(" beyond its limit")
+    near = 1e-8
+    assert trip(*before, (1.0 - near) * size, limits=free) == ""
+    assert trip(*before, (1.0 + near) * size, limits=free).startswith(f"quick: {name} ")
+    assert trip(*before, -(1.0 + near) * size, limits=free).endswith(" beyond its limit")

@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import arrays
 
 from levine_policy_node.bench import unsafe_oracle, unsafe_polynomial
 from levine_policy_node.bench.unsafe import judge, options_of, run_campaign
+from levine_policy_node.bench.unsafe_gate import BATCH, run_gate_campaign
 from levine_policy_node.bench.unsafe_oracle import (
     Bounds,
     Motion,
@@ -150,6 +151,21 @@ def test_random_sequences_send_nothing_unsafe():
     assert set(results["robots"]) == set(found.verdicts)
 
 
+def test_the_gate_lets_nothing_unsafe_pass_that_no_shaper_made():
+    found = run_gate_campaign(len(ROBOTS) * 2 * BATCH, seed=5)
+    assert found.whole.first == ""
+    assert found.whole.unsafe == 0
+    assert set(found.verdicts) == {load_robot(name).name for name in ROBOTS}
+    # Not because it lets nothing pass, and what passes is at the limits.
+    assert 0.2 < found.refused / found.sequences < 0.8
+    assert found.whole.commands > found.sequences
+    for kind in ("position", "velocity", "acceleration", "jerk"):
+        assert found.whole.worst[kind] > -1e-8, kind
+    results = found.results()
+    assert results["refused"] == found.refused
+    assert set(results["robots"]) == set(found.verdicts)
+
+
 def test_a_campaign_can_be_split_and_continued():
     whole, first, rest = run_campaign(50, 9), run_campaign(25, 9), run_campaign(25, 9, first=25)
     assert whole.ticks == first.ticks + rest.ticks
@@ -157,6 +173,10 @@ def test_a_campaign_can_be_split_and_continued():
     parts.merge(first.whole)
     parts.merge(rest.whole)
     assert parts == whole.whole
+    whole, first = run_gate_campaign(2 * BATCH, 9), run_gate_campaign(BATCH, 9)
+    first.merge(run_gate_campaign(BATCH, 9, first=BATCH))
+    assert first.verdicts == whole.verdicts
+    assert first.refused == whole.refused
 
 
 @lru_cache
