@@ -5,7 +5,7 @@ DEMO_ARGS ?= --episodes 3
 SOAK_ARGS ?= --minutes 30 --docs docs/safety.md
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench dagger faults soak coverage format clean fuzz
+.PHONY: help setup demo test check bench dagger faults soak coverage mutants format clean fuzz
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,10 @@ fuzz: setup ## Fuzz what reads bundles, a minute; needs `pip install atheris`
 coverage: setup ## Lines and branches of the safety core that unit tests reach; needs `pip install coverage`
 	@$(VENV)/python -m coverage run -m pytest -q test/unit
 	@$(VENV)/python -m coverage report
+
+mutants: setup ## Mutation score of the safety core; needs `pip install mutmut` (hours, goes on where it ended)
+	@$(VENV)/python -m mutmut run
+	@$(VENV)/python -m mutmut results
 
 format: setup ## Format and fix what can be fixed
 	@$(VENV)/ruff format .
