@@ -4,7 +4,8 @@
 The whole graph drives the simulated arm, episode after episode, first by itself and then while
 other programs take both processors. Figures of every process come from /proc, once a second; what
 they do after the warm-up is fitted with a line. A stop while the machine itself was held up is
-counted apart: it says nothing about the runtime.
+counted apart, as is what only the simulated arm brought about: neither says anything about the
+runtime.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ _WARM_UP_MAX_S = 600.0
 _IDLE_SHARE = 0.1
 _IDLE_MAX_S = 90.0
 _HAZARD = 37
+# What a simulated arm that did not get its processor brings about; a real one has its own.
+_OF_THE_ARM = ("COMMANDS_REFUSED", "FOREIGN_WRITER", "JOINT_STATES", "TRACKING")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ class Soak:
         warm_up_s: What was left out at its beginning [s].
         episodes: Episodes that were run.
         stops: Why a watchdog stopped the arm, each time.
-        stops_held_up: The same, in episodes in which the machine itself was held up.
+        stops_held_up: The same, in episodes in which the machine itself was held up, or, where the
+            arm is the cause, the simulated arm.
         missed_ticks: Ticks of the supervisor that came too late.
         violations: Commands beyond a limit, as the simulated arm counted them.
         first_violations: The first of them.
@@ -186,6 +190,7 @@ class _Run:
         self._rollout, self._watch, self._probe = rollout, watch, probe
         self._alive, self._on_news = alive, on_news
         self._calm = CalmTime(rollout.node, probe.late_s)
+        self._arm = CalmTime(rollout.node, lambda _: 0.0)
         self._stops: list[str] = []
         self._stops_held_up: list[str] = []
         self._episodes = 0
@@ -237,9 +242,13 @@ class _Run:
         self._alive()
         self._episodes += 1
         held_up = self._probe.late_s(since_s) > HELD_UP_S
-        (self._stops_held_up if held_up else self._stops).extend(stops)
+        arm_late = not self._arm.was_calm((since_s, time.monotonic()))
+        for stop in stops:
+            apart = held_up or (arm_late and stop.startswith(_OF_THE_ARM))
+            (self._stops_held_up if apart else self._stops).append(stop)
         said = f", stopped: {'; '.join(stops)}" if stops else ""
         said += " (machine held up)" if held_up else ""
+        said += " (simulated arm late)" if arm_late else ""
         minutes = (time.monotonic() - begun_s) / 60.0
         self._on_news(f"{minutes:.1f} min, {self._episodes} episodes{said}")
 
