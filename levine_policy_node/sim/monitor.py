@@ -10,7 +10,7 @@ import numpy as np
 from levine_policy_node.core.units import NS_PER_S, SteadyNs
 from levine_policy_node.sim.limit_checks import KINDS, Findings, Kind, Violation
 
-_GAPS_KEPT = 100_000
+_GAPS_KEPT = 10_000
 _PAUSE_NS = NS_PER_S // 2
 _FIRST_KEPT = 10
 # A controller is given its commands 40 ms ahead. One that runs in real time is never so late.
