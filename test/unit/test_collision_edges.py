@@ -147,3 +147,21 @@ def test_a_hand_whose_speed_is_no_number_is_too_fast():
     line = Line()
     line.hand_speed = lambda position, velocity: np.nan
     assert too_fast(along(np.zeros(3), [0.0, 0.0, 1.5]), line).index == 1
+
+
+def test_a_hand_that_is_too_fast_at_its_first_sample_only_is_seen():
+    found = too_fast(along(np.zeros(3), [1.5, 0.5, 0.0]), Line())
+    assert (found.index, found.peak) == (0, 1.5)
+
+
+def test_a_hand_that_is_just_as_fast_as_it_may_be_is_not_too_fast():
+    line = Line(hand_reach=np.array([2.0]))
+    assert too_fast(along(np.zeros(3), [0.0, 1.0 * (1.0 + 0.01), 0.0]), line) is None
+    assert line.speed_looks == 1
+
+
+@pytest.mark.parametrize(("distances", "named"), [([np.nan, 0.05], 0), ([0.05, np.nan], 1)])
+def test_of_several_the_one_that_nobody_can_judge_is_named(distances, named):
+    line = Line(margins=np.array([0.1, 0.1]), reach=np.ones((2, 1)))
+    line.distances = lambda position: np.array(distances)
+    assert first_breach(along([0.0, 0.1]), PERIOD_S, line).text == f"pair {named} at nan"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -163,6 +165,14 @@ def test_a_single_knot_is_at_rest_and_in_range_up_to_its_ends():
         [found] = excess_segments(standing(position), LIMITS)
         assert (found.segment, found.kind, found.joint) == (0, "position", "b")
         assert (found.value, found.limit) == (pytest.approx(by, rel=1e-4), 0.0)
+
+
+def test_the_range_of_a_single_knot_has_nothing_to_do_with_how_fast_it_may_be():
+    for velocity in (0.1, 50.0):
+        limits = replace(LIMITS, velocity=np.full(2, velocity))
+        assert excess_segments(standing([0.9, 1.4]), limits) == []
+        [found] = excess_segments(standing([0.0, 1.6]), limits)
+        assert (found.kind, found.joint) == ("position", "b")
 
 
 @pytest.mark.parametrize("rates", [((0.0, -1e-9), (0.0, 0.0)), ((0.0, 0.0), (0.0, 1e-9))])

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import runpy
 from collections import deque
 
 import pytest
 
+from levine_policy_node.core import modes
 from levine_policy_node.core.faults import DEMAND
 from levine_policy_node.core.modes import (
     ACTIVE,
@@ -22,6 +24,16 @@ from levine_policy_node.core.modes import (
 )
 
 BOOT = ModeState(Mode.INIT)
+
+
+def test_the_table_comes_out_the_same_when_it_is_made_once_more():
+    """It is made when the module is imported, before `make mutants` changes what makes it."""
+    made = runpy.run_path(modes.__file__, run_name=modes.__name__)["TRANSITIONS"]
+
+    def told(table):
+        return {(str(mode), str(event)): str(state) for (mode, event), state in table.items()}
+
+    assert told(made) == told(TRANSITIONS)
 
 
 def explore() -> dict[ModeState, dict[Event, ModeState]]:
