@@ -32,7 +32,7 @@ of ros2_controllers does (`humble`, `jazzy`, `kilted`, `master`). Everything ran
 the seed, so a trial that fails is repeated bit for bit by the command that is printed with it.
 Robot, controller and what is going on when the fault comes take turns with the seed. `code` calls
 the production code with seeded input; `sil` is real processes over loopback, whose results come
-from `levine bench sil --json FILE` through `--sil FILE`.
+from `levine bench sil --json FILE` and `levine bench soak --json FILE` through `--sil FILE ...`.
 
 Each trial is judged by its trace. Whatever the fault was, every command sent must be finite and
 within position, velocity, acceleration and jerk limits, every window must end at rest, nothing
