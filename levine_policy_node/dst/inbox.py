@@ -61,17 +61,12 @@ _NEVER_THINNED = {"enable", "estop", "policy/problem"}
 
 
 class Inbox:
-    """The newest of every topic, for the next tick.
-
-    Attributes:
-        publishers: Publishers on the controller's topic, as the graph told last.
-    """
+    """The newest of every topic, for the next tick."""
 
     def __init__(
         self, joint_names: tuple[str, ...], clock: RosClock, steady: Callable[[], SteadyNs]
     ) -> None:
         self._names, self._clock, self._steady = joint_names, clock, steady
-        self.publishers = 1
         self._measured: Measured | None = None
         self._heartbeat: Heartbeat | None = None
         self._target: Target | None = None
@@ -88,8 +83,8 @@ class Inbox:
         self._arm_clock = ClockSkew("joint_states", _SKEW_LIMIT_S)
         self._policy_clock = ClockSkew("policy/heartbeat", _SKEW_LIMIT_S)
 
-    def take(self) -> Inputs:
-        """Everything up to now."""
+    def take(self, publishers: int) -> Inputs:
+        """Everything up to now, and how many publish on the controller's topic."""
         heard, self._estops = self._estops, []
         pressed = self._estop[0] or any(heard)
         if heard:
@@ -107,7 +102,7 @@ class Inbox:
             chunks=tuple(_drained(self._chunks)),
             estop=pressed,
             estop_received_ns=self._estop[1],
-            publishers=self.publishers,
+            publishers=publishers,
             requests=tuple(requests),
             around=Surroundings(
                 policy_problem=self._problem,

@@ -8,11 +8,10 @@ the decisions are the same code.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from levine_policy_node.core.acts import prepare_chunk
-from levine_policy_node.core.modes import Event, Mode, ModeState
+from levine_policy_node.core.modes import Mode, ModeState
 from levine_policy_node.core.reference import to_ros
 from levine_policy_node.core.supervision import Chunk, Decision, SupervisorOptions, SupervisorState
 from levine_policy_node.core.supervisor import step
@@ -25,7 +24,6 @@ from levine_policy_node.dst.scheduler import RosClock, Scheduler
 from levine_policy_node.dst.trace import Trace
 from levine_policy_node.sim.controller_trajectory import rest_command
 
-_GRAPH_PERIOD_S = 0.1
 _BEAT_S = 0.05
 
 
@@ -34,7 +32,7 @@ class SupervisorProcess(Process):
 
     Attributes:
         state: Of the last tick.
-        publishers: Publishers on the controller's topic, as the graph tells after a while.
+        publishers: Publishers on the controller's topic, as the graph tells in the tick.
         watch: Called after each tick with what was decided.
     """
 
@@ -63,10 +61,8 @@ class SupervisorProcess(Process):
         self.state = SupervisorState()
         self._said = self._shown = self._chunk = None
         self._inbox = Inbox(self.options.limits.names, self._clock, self._now)
-        self._look_at_graph()
         self._ticks = 0
         self.every(self.options.tick_s, self._tick, first_s=self.options.tick_s)
-        self.every(_GRAPH_PERIOD_S, self._look_at_graph, first_s=0.037)
 
     @property
     def mode(self) -> Mode:
@@ -77,11 +73,7 @@ class SupervisorProcess(Process):
         return self.scheduler.now_ns
 
     def _tick(self) -> None:
-        now_ns, taken = self._now(), self._inbox.take()
-        if any(request.act is Event.ARM for request in taken.requests):
-            # Arming asks the graph again.
-            self._look_at_graph()
-            taken = replace(taken, publishers=self._inbox.publishers)
+        now_ns, taken = self._now(), self._inbox.take(self.publishers)
         self.state, decision = step(self.state, now_ns, taken, self.options)
         self._send(decision)
         self._say(decision)
@@ -133,6 +125,3 @@ class SupervisorProcess(Process):
         """In the executor's thread, as the node does."""
         self._chunk = chunk
         return prepare_chunk(chunk, self.state, self._now(), self.options)
-
-    def _look_at_graph(self) -> None:
-        self._inbox.publishers = self.publishers
