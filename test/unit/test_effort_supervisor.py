@@ -70,6 +70,8 @@ class Rig:
     target: np.ndarray | None = None
     seen_ns: int = 0
     inferences: int = 0
+    measured: Measured | None = None
+    ahead_s: float = 0.0
     history: list[Decision] = field(default_factory=list)
 
     def tick(self, *acts: Event, gap_ms: int = 10) -> Decision:
@@ -103,11 +105,10 @@ class Rig:
         return decision
 
     def rows(self, efforts: np.ndarray, length_s: float = 0.05) -> EffortTimeline[StampNs]:
-        """One row from now on."""
+        """One row from now on, or from `ahead_s` on."""
         times_s = np.array([0.0, length_s])
-        return EffortTimeline(
-            NAMES, StampNs(OFFSET + self.now_ns), times_s, np.stack([efforts] * 2), "policy:p@0#1"
-        )
+        start = StampNs(OFFSET + self.now_ns + round(self.ahead_s * 1e9))
+        return EffortTimeline(NAMES, start, times_s, np.stack([efforts] * 2), "policy:p@0#1")
 
     def ticks(self, count: int) -> Decision:
         """Several ticks."""
@@ -293,6 +294,44 @@ def test_a_chunk_that_is_over_cannot_be_engaged():
     rig.push = None
     rig.ticks(20)
     assert "is over" in rig.tick(Event.ENGAGE).replies[0].message
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "said"),
+    [(10.5, "the chunk starts 10.5 s in the future"), (-3.0, "the chunk ended 2.95 s ago")],
+)
+def test_efforts_for_another_time_are_refused_and_told(ahead_s, said):
+    rig = Rig().armed()
+    rig.push, rig.ahead_s = np.zeros(3), ahead_s
+    [told] = [o for o in rig.tick().occurrences if o.name == "CHUNK_REFUSED"]
+    assert told.text == said
+    assert rig.state.pushing.rows is None
+    rig.ahead_s = 0.0
+    rig.tick()
+    assert rig.state.pushing.rows is not None
+
+
+def test_before_the_arm_is_seen_nothing_is_sent():
+    rig = Rig(arm_seen=False)
+    decision = rig.ticks(3)
+    assert decision.efforts is None
+    assert not rig.tick(Event.ARM).replies[0].accepted
+    assert mode(rig) is Mode.DISARMED
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf])
+def test_what_cannot_be_computed_is_not_sent_and_the_last_is_remembered(strange):
+    rig = Rig().engaged(np.array([0.02, 0.0, 0.0]))
+    rig.ticks(3)
+    sent, sent_ns = rig.state.pushing.sent, rig.state.pushing.sent_ns
+    rig.push = np.array([0.0, strange, 0.0])
+    decision = rig.tick()
+    if np.isnan(strange):
+        assert decision.efforts is None
+        assert rig.state.pushing.sent is sent
+        assert rig.state.pushing.sent_ns == sent_ns
+    else:
+        assert np.all(np.abs(decision.efforts) <= EFFORTS.largest)
 
 
 def test_a_late_tick_pauses():

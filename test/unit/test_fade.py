@@ -36,6 +36,15 @@ def test_a_fade_begins_in_the_state_and_ends_on_the_motion(seed, length_ms):
         np.testing.assert_allclose(got.acceleration, plain.acceleration, atol=1e-4)
 
 
+def test_a_fade_may_be_as_long_as_the_motion():
+    still = np.zeros((2, 1))
+    onto = Timeline(("a",), START, np.array([0.0, 1.0]), still, still, still)
+    found = faded(JointPoint.at_rest(np.array([0.2])), onto, 1_000_000_000)
+    assert (found.start_ns, found.end_ns) == (onto.start_ns, onto.end_ns)
+    assert found.sample_s(0.0).position[0] == 0.2
+    assert found.sample_s(1.0).position[0] == 0.0
+
+
 def test_the_gap_only_shrinks_from_rest_to_rest():
     still = np.zeros((2, 1))
     onto = Timeline(("a",), START, np.array([0.0, 1.0]), still, still, still)

@@ -84,6 +84,30 @@ def test_nothing_is_extrapolated():
     assert not timeline.covers(StampNs(START - 1))
 
 
+def test_a_single_knot_is_itself_at_any_time():
+    one = Timeline(("j",), START, np.zeros(1), *(np.full((1, 1), x) for x in (0.5, 0.2, -0.3)))
+    several = one.sample_each(np.zeros(3))
+    assert np.array_equal(several.position, np.full((3, 1), 0.5))
+    assert np.array_equal(several.velocity, np.full((3, 1), 0.2))
+    assert np.array_equal(several.acceleration, np.full((3, 1), -0.3))
+    peaks = one.peaks()
+    assert (peaks.velocity[0], peaks.acceleration[0], peaks.jerk[0]) == (0.2, 0.3, 0.0)
+
+
+def test_what_is_cut_or_joined_wrongly_is_refused():
+    one = np.ones((2, 1))
+    timeline = Timeline(("j",), START, np.array([0.0, 1.0]), one, one, one)
+    end = StampNs(timeline.end_ns)
+    for begin, until in ((StampNs(START - 1), end), (START, StampNs(end + 1)), (end, end)):
+        with pytest.raises(ValueError, match="window lies outside"):
+            timeline.window(begin, until)
+    late = Timeline(("j",), StampNs(end + 1_001), np.array([0.0, 1.0]), one, one, one)
+    other = Timeline(("k",), end, np.array([0.0, 1.0]), one, one, one)
+    for part in (late, other):
+        with pytest.raises(ValueError, match="does not start where this one ends"):
+            timeline.then(part)
+
+
 @given(timelines(), timelines())
 def test_then_keeps_both_parts(first, second):
     if first.joint_names != second.joint_names:
