@@ -393,6 +393,14 @@ def test_whatever_is_asked_for_efforts_stay_within_their_bounds(asked):
         before = sent
 
 
+@pytest.mark.parametrize(
+    ("times", "rows"), [([0.0, 0.1], 3), ([0.0], 1), ([0.1, 0.2], 2), ([0.0, 0.0], 2)]
+)
+def test_efforts_whose_times_are_none_are_refused(times, rows):
+    with pytest.raises(ValueError, match="efforts"):
+        EffortTimeline(NAMES, StampNs(0), np.array(times), np.zeros((rows, 3)))
+
+
 def test_an_arm_that_takes_positions_is_refused():
     with pytest.raises(ValueError, match="positions"):
         step_efforts(SupervisorState(), SteadyNs(1), Inputs(0), replace(OPTIONS, efforts=None))
