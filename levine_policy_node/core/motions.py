@@ -106,12 +106,13 @@ def after_overrun(
     state: SupervisorState, now_ns: SteadyNs, options: SupervisorOptions
 ) -> Overrun | None:
     """What the controller has fallen back to, or None if this tick came in time."""
-    if state.plan is None or state.ticked_ns is None or Fault.CLOCK_STEPPED in state.faults:
-        # Since the clock stepped, nothing is sent that could run out.
+    if state.plan is None or state.ticked_ns is None:
         return None
     gap_s = seconds(now_ns - state.ticked_ns)
     if options.sends_windows:
-        if state.sent is None or lead_time(now_ns, options) <= state.sent_until_ns:
+        # Since the clock stepped, no window is sent that could run out.
+        lasts = Fault.CLOCK_STEPPED in state.faults
+        if lasts or state.sent is None or lead_time(now_ns, options) <= state.sent_until_ns:
             return None
         return Overrun(Plan(state.sent, ((int(state.sent.start_ns), STOP),)), gap_s)
     if gap_s <= _STOOD_TICKS * options.tick_s or not state.ticks:

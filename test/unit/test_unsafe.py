@@ -151,6 +151,14 @@ def test_random_sequences_send_nothing_unsafe():
     assert set(results["robots"]) == set(found.verdicts)
 
 
+# A brake after a step of the clock went on at full speed after a tick so late that an arm that is sent
+# single positions had come to a stand.
+@pytest.mark.parametrize("life", [63, 157, 333, 365])
+def test_lives_in_which_something_unsafe_was_sent(life):
+    found = run_campaign(SEQUENCES, 0, first=life * SEQUENCES)
+    assert found.whole.first == ""
+
+
 def test_the_gate_lets_nothing_unsafe_pass_that_no_shaper_made():
     found = run_gate_campaign(len(ROBOTS) * 2 * BATCH, seed=5)
     assert found.whole.first == ""
