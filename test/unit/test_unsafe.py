@@ -151,8 +151,8 @@ def test_random_sequences_send_nothing_unsafe():
     assert set(results["robots"]) == set(found.verdicts)
 
 
-# A brake after a step of the clock went on at full speed after a tick so late that an arm that is sent
-# single positions had come to a stand.
+# A brake after a step of the clock went on at full speed after a tick so late that an arm that is
+# sent single positions had come to a stand.
 @pytest.mark.parametrize("life", [63, 157, 333, 365])
 def test_lives_in_which_something_unsafe_was_sent(life):
     found = run_campaign(SEQUENCES, 0, first=life * SEQUENCES)
