@@ -28,7 +28,7 @@ from levine_policy_node.bench.unsafe_streams import SEQUENCES, TICKS, Life, Sent
 from levine_policy_node.core.modes import COMMANDING
 from levine_policy_node.core.supervision import SupervisorOptions
 from levine_policy_node.core.timeline import Timeline
-from levine_policy_node.core.units import SteadyNs, nanoseconds
+from levine_policy_node.core.units import FloatArray, SteadyNs, nanoseconds
 from levine_policy_node.robot import Robot, load_robot, robots_directory
 
 _HISTORY = 3
@@ -172,6 +172,8 @@ def judge(sent: list[Sent], options: SupervisorOptions, what: str) -> Verdict:
                 judge_seam(before, motion, times, verdict, what)
             windows.append(motion)
             before = motion
+        elif one.decision.rest is not None:
+            before = _standing(one.now_ns, one.decision.rest.position)
         elif one.decision.mode.mode not in COMMANDING:
             before = None
     if windows:
@@ -179,6 +181,12 @@ def judge(sent: list[Sent], options: SupervisorOptions, what: str) -> Verdict:
     for times, positions in _runs(sent, options):
         judge_commands(times, positions, bounds, verdict, what)
     return verdict
+
+
+def _standing(now_ns: int, position: FloatArray) -> Motion:
+    """What a controller does that was told where to come to rest: it will be there."""
+    still = np.zeros((1, len(position)))
+    return Motion(now_ns, np.zeros(1, dtype=np.int64), position[None], still, still)
 
 
 def as_sent(window: Timeline[SteadyNs]) -> Motion:

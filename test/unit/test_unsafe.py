@@ -159,6 +159,12 @@ def test_lives_in_which_something_unsafe_was_sent(life):
     assert found.whole.first == ""
 
 
+def test_after_a_message_to_come_to_rest_the_next_window_begins_there():
+    """The window before it is followed no more, and was still moving then."""
+    found = run_campaign(SEQUENCES, 0, first=1319 * SEQUENCES)
+    assert found.whole.first == ""
+
+
 def test_the_gate_lets_nothing_unsafe_pass_that_no_shaper_made():
     found = run_gate_campaign(len(ROBOTS) * 2 * BATCH, seed=5)
     assert found.whole.first == ""
