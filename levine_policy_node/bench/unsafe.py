@@ -9,15 +9,14 @@ file has.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from levine_policy_node.bench.unsafe_campaign import Judged, bounds_of
 from levine_policy_node.bench.unsafe_disturbances import DISTURBANCES
 from levine_policy_node.bench.unsafe_oracle import (
-    BEYOND,
-    Bounds,
     Motion,
     Verdict,
     judge_commands,
@@ -37,67 +36,33 @@ _LATE_TICKS = 1.5
 
 
 @dataclass
-class Campaign:
-    """What a campaign has judged so far.
+class Campaign(Judged):
+    """What a campaign has judged so far; see `Judged`.
 
     Attributes:
-        sequences: Sequences that were run.
-        ticks: Ticks of them.
+        ticks: Ticks of the sequences.
         moving: Ticks in which a policy or a person moved the arm.
         tripped: Times the last gate refused what the shaper had made; nothing was sent then.
-        verdicts: By robot.
-        seconds: Processor time it took [s].
     """
 
-    sequences: int = 0
+    ADDED = (*Judged.ADDED, "ticks", "moving", "tripped")
+
     ticks: int = 0
     moving: int = 0
     tripped: int = 0
-    verdicts: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
-    seconds: float = 0.0
 
     @property
-    def whole(self) -> Verdict:
-        """All robots together."""
-        whole = Verdict()
-        for verdict in self.verdicts.values():
-            whole.merge(verdict)
-        return whole
-
-    def merge(self, other: Campaign) -> None:
-        """Add what another one judged."""
-        self.sequences += other.sequences
-        self.ticks += other.ticks
-        self.moving += other.moving
-        self.tripped += other.tripped
-        self.seconds += other.seconds
-        for name, verdict in other.verdicts.items():
-            self.verdicts.setdefault(name, Verdict()).merge(verdict)
+    def summary(self) -> str:
+        """For people."""
+        return (
+            f"{self.sequences} sequences ({self.ticks} ticks, {self.moving} of them moving), "
+            f"refused at the last gate: {self.tripped}"
+        )
 
     def results(self) -> dict[str, Any]:
         """Figures for JSON."""
-        return {
-            "sequences": self.sequences,
-            "ticks": self.ticks,
-            "ticks_moving": self.moving,
-            "gate_trips": self.tripped,
-            **verdict_figures(self.whole),
-            "allowed_beyond_limit": BEYOND,
-            "sequences_per_s": round(self.sequences / self.seconds, 1) if self.seconds else 0.0,
-            "robots": {name: verdict_figures(verdict) for name, verdict in self.verdicts.items()},
-        }
-
-
-def verdict_figures(verdict: Verdict) -> dict[str, Any]:
-    """Figures of one robot for JSON."""
-    worst = {k: (None if np.isinf(v) and v < 0 else v) for k, v in verdict.worst.items()}
-    return {
-        "commands": verdict.commands,
-        "windows": verdict.windows,
-        "unsafe": verdict.unsafe,
-        "worst_excess": worst,
-        "first": verdict.first,
-    }
+        own = {"ticks": self.ticks, "ticks_moving": self.moving, "gate_trips": self.tripped}
+        return {**super().results(), **own}
 
 
 def run_campaign(
@@ -158,8 +123,7 @@ def _run_life(campaign: Campaign, robot: Robot, seed: int, number: int, *, windo
 
 def judge(sent: list[Sent], options: SupervisorOptions, what: str) -> Verdict:
     """Judge everything that one supervisor sent, in order."""
-    limits = options.limits
-    bounds = Bounds(limits.lower, limits.upper, limits.velocity, limits.acceleration, limits.jerk)
+    bounds = bounds_of(options.limits)
     verdict = Verdict()
     windows: list[Motion] = []
     before: Motion | None = None

@@ -10,15 +10,14 @@ runs of single positions in which every joint is at one of its limits, short of 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from levine_policy_node.bench.unsafe import as_sent, verdict_figures
+from levine_policy_node.bench.unsafe import as_sent
+from levine_policy_node.bench.unsafe_campaign import Judged, bounds_of
 from levine_policy_node.bench.unsafe_oracle import (
-    BEYOND,
-    Bounds,
     Verdict,
     judge_commands,
     judge_windows,
@@ -37,47 +36,27 @@ _START = SteadyNs(1_000_000_000)
 
 
 @dataclass
-class GateCampaign:
-    """What a campaign has judged so far.
+class GateCampaign(Judged):
+    """What a campaign has judged so far; see `Judged`.
+
+    A sequence is a window or a run of single positions, and judged is what the gate let pass.
 
     Attributes:
-        sequences: Windows, and runs of single positions.
-        refused: Of those, how many the gate stopped, at the first of its positions or a later one.
-        verdicts: By robot, of what it let pass.
-        seconds: Processor time it took [s].
+        refused: How many the gate stopped, at the first of its positions or a later one.
     """
 
-    sequences: int = 0
+    ADDED = (*Judged.ADDED, "refused")
+
     refused: int = 0
-    verdicts: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
-    seconds: float = 0.0
 
     @property
-    def whole(self) -> Verdict:
-        """All robots together."""
-        whole = Verdict()
-        for verdict in self.verdicts.values():
-            whole.merge(verdict)
-        return whole
-
-    def merge(self, other: GateCampaign) -> None:
-        """Add what another one judged."""
-        self.sequences += other.sequences
-        self.refused += other.refused
-        self.seconds += other.seconds
-        for name, verdict in other.verdicts.items():
-            self.verdicts.setdefault(name, Verdict()).merge(verdict)
+    def summary(self) -> str:
+        """For people."""
+        return f"{self.sequences} sequences, {self.refused} of them stopped by the gate"
 
     def results(self) -> dict[str, Any]:
         """Figures for JSON."""
-        return {
-            "sequences": self.sequences,
-            "refused": self.refused,
-            **verdict_figures(self.whole),
-            "allowed_beyond_limit": BEYOND,
-            "sequences_per_s": round(self.sequences / self.seconds, 1) if self.seconds else 0.0,
-            "robots": {name: verdict_figures(verdict) for name, verdict in self.verdicts.items()},
-        }
+        return {**super().results(), "refused": self.refused}
 
 
 def run_gate_campaign(
@@ -110,10 +89,6 @@ def run_gate_campaign(
     return campaign
 
 
-def _bounds(limits: JointLimits) -> Bounds:
-    return Bounds(limits.lower, limits.upper, limits.velocity, limits.acceleration, limits.jerk)
-
-
 def _windows(rng: np.random.Generator, limits: JointLimits, verdict: Verdict, what: str) -> int:
     """Judge what the gate lets pass of a batch; how many it refused."""
     drawn = random_windows(rng, limits, BATCH)
@@ -121,7 +96,7 @@ def _windows(rng: np.random.Generator, limits: JointLimits, verdict: Verdict, wh
     # As if it were being followed already: where it begins is not what is looked at.
     passed = [w for w in windows if not window_trip(w, w, (w.start_ns,), limits)]
     if passed:
-        judge_windows([as_sent(window) for window in passed], _bounds(limits), verdict, what)
+        judge_windows([as_sent(window) for window in passed], bounds_of(limits), verdict, what)
     return BATCH - len(passed)
 
 
@@ -149,5 +124,5 @@ def _positions(rng: np.random.Generator, limits: JointLimits, verdict: Verdict, 
             ticks.append((now_ns, position))
         if ticks:
             times, passed = zip(*ticks, strict=True)
-            judge_commands(list(times), list(passed), _bounds(limits), verdict, what)
+            judge_commands(list(times), list(passed), bounds_of(limits), verdict, what)
     return stopped

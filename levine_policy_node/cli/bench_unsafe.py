@@ -7,10 +7,10 @@ import argparse
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from levine_policy_node.bench.docs_section import machine, markdown_table, write_section
 from levine_policy_node.bench.unsafe import Campaign, run_campaign
+from levine_policy_node.bench.unsafe_campaign import Judged
 from levine_policy_node.bench.unsafe_gate import GateCampaign, run_gate_campaign
 from levine_policy_node.bench.unsafe_oracle import KINDS, Verdict
 from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
@@ -39,10 +39,10 @@ def run(options: argparse.Namespace) -> int:
     for name, least in (("sequences", 1), ("seed", 0), ("first", 0), ("jobs", 1)):
         if getattr(options, name) < least:
             raise ConfigError("levine bench unsafe", f"--{name}", f"must be at least {least}")
-    found = _in_parts(options, _gate_part if options.gate else _supervisor_part)
+    found = _in_parts(options, run_gate_campaign if options.gate else run_campaign)
     results = found.results()
     head, rows = _table(found)
-    summary = f"{_counted(found)}; {results['sequences_per_s']:g}/s and core"
+    summary = f"{found.summary}; {results['sequences_per_s']:g}/s and core"
     print(f"{summary}\n{format_table(head, rows)}")
     if found.whole.first:
         print(f"first: {found.whole.first}")
@@ -58,22 +58,12 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_OK if found.whole.unsafe == 0 else EXIT_FAILED
 
 
-def _supervisor_part(sequences: int, seed: int, first: int) -> Campaign:
-    return run_campaign(sequences, seed, first)
-
-
-def _gate_part(sequences: int, seed: int, first: int) -> GateCampaign:
-    return run_gate_campaign(sequences, seed, first)
-
-
-def _in_parts(
-    options: argparse.Namespace, part: Callable[[int, int, int], Any]
-) -> Campaign | GateCampaign:
+def _in_parts(options: argparse.Namespace, part: Callable[[int, int, int], Judged]) -> Judged:
     """The whole campaign, in parts that may be done by several processes."""
     end = options.first + options.sequences
     firsts = range(options.first, end, _PART)
     sizes = [min(_PART, end - first) for first in firsts]
-    found = GateCampaign() if options.gate else Campaign()
+    found: Judged = GateCampaign() if options.gate else Campaign()
     seeds = [options.seed] * len(sizes)
     with ProcessPoolExecutor(options.jobs) as pool:
         for number, one in enumerate(pool.map(part, sizes, seeds, firsts), start=1):
@@ -84,16 +74,7 @@ def _in_parts(
     return found
 
 
-def _counted(found: Campaign | GateCampaign) -> str:
-    if isinstance(found, GateCampaign):
-        return f"{found.sequences} sequences, {found.refused} of them stopped by the gate"
-    return (
-        f"{found.sequences} sequences ({found.ticks} ticks, {found.moving} of them moving), "
-        f"refused at the last gate: {found.tripped}"
-    )
-
-
-def _table(found: Campaign | GateCampaign) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _table(found: Judged) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     head = ("robot", "commands", "windows", "unsafe", *KINDS[1:6])
     rows = [_row(name, verdict) for name, verdict in sorted(found.verdicts.items())]
     return head, [*rows, _row("all", found.whole)]
