@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from levine_policy_node.core.limits import JointLimits, first_excess
+from levine_policy_node.core.limits import ROUNDING, TOLERANCE, JointLimits, first_excess
 from levine_policy_node.core.position_based_velocity import (
     BRAKING_SHARE,
     PositionBasedVelocity,
@@ -23,9 +23,6 @@ from levine_policy_node.core.units import NS_PER_S, FloatArray, SteadyNs
 TICKS_COMPARED = 3
 _SEAM_TOLERANCE = (1e-8, 1e-6, 1e-4)
 _SLACK = 1e-3
-_TOLERANCE = 1e-9
-# Several roundings of a position of a few radians.
-_ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
 
 _KINDS = ("position", "velocity", "acceleration", "jerk")
 _FACTORIALS = (1.0, 2.0, 6.0)
@@ -104,8 +101,8 @@ def tick_trip(
         ]
         newest.append(table[-1] * _FACTORIALS[order - 1])
         value = np.abs(newest[-1])
-        rounding = _ROUNDING * (2.0 / min(gaps[-order:])) ** order
-        bound = bounds[order - 1] + _TOLERANCE + rounding
+        rounding = ROUNDING * (2.0 / min(gaps[-order:])) ** order
+        bound = bounds[order - 1] + TOLERANCE + rounding
         if not np.all(value <= bound):
             worst = int(np.argmax(value / bound))
             return f"{limits.names[worst]}: {_KINDS[order]} {value[worst]:.4g} beyond its limit"

@@ -12,15 +12,18 @@ from levine_policy_node.core.position_based_velocity import Pieces, PositionBase
 from levine_policy_node.core.timeline import ClockNs, Timeline
 from levine_policy_node.core.units import FloatArray
 
-# Of what is allowed, and at most so much [rad, s].
-_TOLERANCE = 1e-9
+TOLERANCE = 1e-9
+"""Of what is allowed, and at most so much [rad, s]."""
+
 # How far beyond the end of its range a joint that rests there may be measured: encoders are
 # noisy, and a gripper that is open stands at its stop. Of the range, and at most [rad or m].
 _AT_STOP_SHARE = 0.005
 _AT_STOP = 5e-3
-# Several roundings of a position of a few radians. Over a span h the derivatives of a quintic of
-# which one end moves by 1 reach 15/8h, 10/sqrt(3)h^2 and 60/h^3.
-_ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
+ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
+"""Several roundings of a position of a few radians."""
+
+# Over a span h the derivatives of a quintic of which one end moves by 1 reach 15/8h,
+# 10/sqrt(3)h^2 and 60/h^3.
 _STEP_PEAKS = (1.875, 5.7735, 60.0)
 _SPLITS = 5
 
@@ -85,8 +88,8 @@ class JointLimits:
 
     def outside(self, position: FloatArray) -> str:
         """Name the first joint of `position` (J,) that is out of range, or return ""."""
-        low = position < self.lower - _TOLERANCE
-        high = position > self.upper + _TOLERANCE
+        low = position < self.lower - TOLERANCE
+        high = position > self.upper + TOLERANCE
         # Written so that NaN counts as outside.
         bad = np.flatnonzero(low | high | ~np.isfinite(position))
         if len(bad) == 0:
@@ -266,11 +269,11 @@ def _half_widths(limits: JointLimits, spans: FloatArray) -> FloatArray:
     """How far from its centre each kind of control point may be, shape (4, K-1, J)."""
     h = spans[:, None]
     half = np.empty((4, len(spans), len(limits.names)))
-    half[0] = 0.5 * (limits.upper - limits.lower) + _TOLERANCE
+    half[0] = 0.5 * (limits.upper - limits.lower) + TOLERANCE
     bounds = (limits.velocity, limits.acceleration, limits.jerk)
     for order, (bound, peak) in enumerate(zip(bounds, _STEP_PEAKS, strict=True), start=1):
-        allowed = bound + _TOLERANCE * np.minimum(bound, 1.0)
-        half[order] = allowed * h**order + peak * _ROUNDING
+        allowed = bound + TOLERANCE * np.minimum(bound, 1.0)
+        half[order] = allowed * h**order + peak * ROUNDING
     return half
 
 
