@@ -63,7 +63,7 @@ def random_windows(rng: np.random.Generator, limits: JointLimits, count: int) ->
     spans = spans_ns * 1e-9
     shape = (knots, count, joints)
     p, v, a, j = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    jerks = limits.jerk * _one_sided(rng, (knots - 1, count, joints))
+    jerks = limits.jerk * _often_extreme(rng, (knots - 1, count, joints))
     for k in range(knots - 2, -1, -1):
         h, j[k] = spans[:, k, None], jerks[k]
         # Back from the end, where it rests.
@@ -91,10 +91,10 @@ def random_runs(rng: np.random.Generator, limits: JointLimits, count: int) -> Ru
     times_ns = gaps_ns.cumsum(axis=1)
     t = times_ns * 1e-9
     p = np.zeros((size, count, joints))
-    steps = _one_sided(rng, (size, count, joints)) * limits.jerk
+    steps = _often_extreme(rng, (size, count, joints)) * limits.jerk
     limit = _about(rng, count)
     fastest = limits.velocity * limit
-    first = fastest * _one_sided(rng, (count, joints)) * (rng.random((count, 1)) < 0.5)
+    first = fastest * _often_extreme(rng, (count, joints)) * (rng.random((count, 1)) < 0.5)
     second = np.zeros((count, joints))
     for k in range(1, _BEFORE):
         p[k] = p[k - 1] + first * (t[:, k] - t[:, k - 1])[:, None]
@@ -114,12 +114,12 @@ def random_runs(rng: np.random.Generator, limits: JointLimits, count: int) -> Ru
 
 def _spans(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """Whole nanoseconds, from a microsecond to half a second, most of them not the shortest."""
-    exponents = np.where(rng.random(shape) < 0.05, rng.uniform(3.0, 6.0, shape), 0.0)
-    usual = rng.uniform(5.3, 8.7, shape)
-    return np.rint(10.0 ** np.where(exponents > 0.0, exponents, usual)).astype(np.int64)
+    short = rng.random(shape) < 0.05
+    exponents = np.where(short, rng.uniform(3.0, 6.0, shape), rng.uniform(5.3, 8.7, shape))
+    return np.rint(10.0**exponents).astype(np.int64)
 
 
-def _one_sided(rng: np.random.Generator, shape: tuple[int, ...]) -> FloatArray:
+def _often_extreme(rng: np.random.Generator, shape: tuple[int, ...]) -> FloatArray:
     """Shares of -1 to 1, every second of them one of both."""
     shares = rng.uniform(-1.0, 1.0, shape)
     return np.where(rng.random(shape) < 0.5, np.sign(shares), shares)
