@@ -165,3 +165,56 @@ def test_of_several_the_one_that_nobody_can_judge_is_named(distances, named):
     line = Line(margins=np.array([0.1, 0.1]), reach=np.ones((2, 1)))
     line.distances = lambda position: np.array(distances)
     assert first_breach(along([0.0, 0.1]), PERIOD_S, line).text == f"pair {named} at nan"
+
+
+def half(**changes):
+    """A line whose margin leaves room in powers of two, so that bounds are met exactly."""
+    return Line(margins=np.array([0.5]), **changes)
+
+
+def test_with_no_room_left_it_is_still_clear():
+    assert first_breach(along([0.5, 0.25]), PERIOD_S, half()) is None
+    assert first_breach(along([0.25, 0.5]), PERIOD_S, half()) is None
+    assert first_breach(along([0.5, 0.5]), PERIOD_S, half()) is None
+
+
+def test_the_looks_are_where_twice_the_room_is_used_up():
+    # A quarter at a time, away from the wall: from 1 m of room on, the eighth sample is hoped
+    # for; there the room has grown to 3 m, so that the rest is sure.
+    line = half()
+    assert first_breach(along(-0.5 - 0.25 * np.arange(14)), PERIOD_S, line) is None
+    assert line.looks == [-0.5, -2.5]
+
+
+def test_what_may_have_been_between_is_told_where_what_is_seen_is_clear():
+    # At 800 rad/s^2 it may stray 20 mm on the way there and back.
+    bent = JointPoint(np.full((2, 1), 0.495), np.zeros((2, 1)), np.full((2, 1), 800.0))
+    assert first_breach(bent, PERIOD_S, half()).text == "pair 0 at 0.490"
+    # The same where there is no room left, but none is missing.
+    bent = JointPoint(np.full((2, 1), 0.5), np.zeros((2, 1)), np.full((2, 1), 800.0))
+    assert first_breach(bent, PERIOD_S, half()).text == "pair 0 at 0.480"
+
+
+def test_a_bend_counts_on_both_sides_of_its_sample():
+    # 10 mm of bend: before the second sample there is room for it, after it there is not.
+    positions = np.array([[0.25], [0.49], [0.498], [0.25]])
+    for bent in (1, 2):
+        bend = np.zeros((4, 1))
+        bend[bent] = 400.0
+        breach = first_breach(JointPoint(positions, 0 * bend, bend), PERIOD_S, half())
+        assert breach.index == 1
+
+
+def test_no_more_is_looked_at_than_may_be(monkeypatch):
+    # Along the wall, in and out: after every second sample there must be a look.
+    beside = along(np.resize([0.49, 0.4999], 11))
+    line = half()
+    assert first_breach(beside, PERIOD_S, line) is None
+    needed = len(line.looks)
+    assert needed == 6
+    for most in (2, 3, 4, 5, 6):
+        monkeypatch.setattr(collision_rules, "_MOST_LOOKS", most)
+        line = half()
+        breach = first_breach(beside, PERIOD_S, line)
+        assert len(line.looks) == most
+        assert (breach is None) == (most == needed)

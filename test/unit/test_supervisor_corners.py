@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 from test_supervisor import OPTIONS, START, Rig
 from test_supervisor_way import MARGIN, WALL, WALLED
 
@@ -13,14 +14,16 @@ from levine_policy_node.core.acts import NO_CHUNK, follow_chunk, follow_prepared
 from levine_policy_node.core.collision_rules import first_breach, too_fast
 from levine_policy_node.core.dead_man import Act, DeadMan
 from levine_policy_node.core.emission import fallback
+from levine_policy_node.core.endings import ending, starvation
 from levine_policy_node.core.faults import Fault
 from levine_policy_node.core.limits import JointLimits
-from levine_policy_node.core.modes import Event
+from levine_policy_node.core.modes import Event, Mode
 from levine_policy_node.core.motions import HOME_SOURCE, lead_time, stopped
-from levine_policy_node.core.plan import HOLD, Plan, with_brake
+from levine_policy_node.core.plan import HOLD, STOP, Plan, with_brake
 from levine_policy_node.core.reference import Rejected, follow, to_steady
 from levine_policy_node.core.shaper import brake, rejoin
-from levine_policy_node.core.supervision import Inputs, SupervisorState, Target
+from levine_policy_node.core.supervision import Inputs, Measured, SupervisorState, Target
+from levine_policy_node.core.takeover import Handback
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.timeline_cuts import without_short_segments
 from levine_policy_node.core.units import StampNs, SteadyNs
@@ -198,3 +201,76 @@ def test_a_chunk_on_which_the_arm_could_not_be_stopped_is_refused():
     refused = follow(plan, chunk, NOW, 0.05, limits)
     assert isinstance(refused, Rejected)
     assert "could not be stopped" in refused.reason
+
+
+def test_a_stop_is_no_new_press():
+    held, act = DeadMan().next(held=True, mode="POLICY", acts=frozenset({Act.STOP}))
+    assert act is Act.STOP
+    assert held == DeadMan(held=True, wanting=False, leading=False)
+    assert held.next(held=True, mode="POLICY") == (held, None)
+
+
+def test_only_the_device_that_leads_pauses_when_let_go():
+    asked, act = DeadMan().next(held=True, mode="POLICY")
+    assert act is Act.TAKEOVER
+    leads, act = asked.next(held=True, mode="HUMAN")
+    assert (leads.leading, act) == (True, None)
+    assert leads.next(held=False, mode="HUMAN") == (DeadMan(), Act.PAUSE)
+    # Another device leads, or the mode was left meanwhile.
+    assert DeadMan(held=True).next(held=False, mode="HUMAN") == (DeadMan(), None)
+    assert leads.next(held=False, mode="POLICY") == (DeadMan(), None)
+
+
+def test_one_that_lost_the_lead_hands_nothing_back():
+    leads = DeadMan(held=True, leading=True)
+    now, act = leads.next(held=True, mode="PAUSED", acts=frozenset({Act.HANDBACK, Act.PAUSE}))
+    assert (now, act) == (DeadMan(held=True), None)
+    assert now.next(held=True, mode="HUMAN", acts=frozenset({Act.HANDBACK}))[1] is None
+
+
+def test_after_a_trip_the_window_that_was_sent_is_the_plan_and_a_stop():
+    sent = straight(0.5, 0.3)
+    state = SupervisorState(sent=sent, ticks=((int(NOW), START),))
+    assert fallback(state, NOW, OPTIONS) == Plan(sent, ((int(NOW), STOP),))
+
+
+def test_a_plan_that_is_put_off_is_the_same_motion_later():
+    motion = straight(0.5, 0.3)
+    plan = Plan(motion, ((int(NOW), "policy:p@0#1"), (NOW + 200_000_000, STOP)), NOW + 50_000_000)
+    later = plan.delayed(30_000_000)
+    assert later.marks == ((NOW + 30_000_000, "policy:p@0#1"), (NOW + 230_000_000, STOP))
+    assert later.joined_ns == NOW + 80_000_000
+    assert later.timeline.start_ns == NOW + 30_000_000
+    after = SteadyNs(NOW + 100_000_000)
+    assert later.sample(SteadyNs(after + 30_000_000)).position == plan.sample(after).position
+
+
+def test_what_ran_out_is_told_in_figures():
+    now_ns = SteadyNs(NOW + 1_500_000_000)
+    assert starvation(straight(0.1, 0.8), now_ns) == (
+        "the newest chunk is over; braking. It began 1.50 s ago and lasted 0.80 s"
+    )
+
+
+def test_a_handback_before_any_chunk_has_no_source():
+    state = prepare(Event.HANDBACK, SupervisorState(), NOW, NOTHING, OPTIONS)
+    assert isinstance(state, SupervisorState)
+    assert state.handed == Handback("", NOW)
+
+
+@pytest.mark.parametrize("played_ns", [-1, 0, 1])
+def test_a_stop_is_overdue_once_the_brake_is_played(played_ns):
+    motion = straight(0.0, 0.5)
+    stopping = replace(
+        SupervisorState(),
+        mode=replace(SupervisorState().mode, mode=Mode.STOPPING),
+        plan=Plan(motion, ((int(NOW), STOP),)),
+        faults={Fault.STOP_OVERDUE: "the arm still moves"},
+    )
+    now_ns = SteadyNs(motion.end_ns + played_ns)
+    inputs = replace(NOTHING, measured=Measured(START, np.full(3, 0.5), now_ns))
+    ended = ending(stopping, stopping.mode, now_ns, inputs, OPTIONS)
+    overdue = (Event.OVERDUE, "braking is over and the arm still moves")
+    assert ended == (overdue if played_ns >= 0 else None)
+    without = replace(stopping, plan=None)
+    assert ending(without, without.mode, now_ns, inputs, OPTIONS) == overdue
