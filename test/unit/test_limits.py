@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from levine_policy_node.core.limits import KINDS, JointLimits, excess_segments, first_excess
+from levine_policy_node.core.limits import (
+    KINDS,
+    TOLERANCE,
+    JointLimits,
+    excess_segments,
+    first_excess,
+)
 from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.units import SteadyNs
 from levine_policy_node.robot import load_robot
@@ -188,3 +194,11 @@ def test_gentler_limits_keep_the_time_to_reach_an_acceleration():
     np.testing.assert_array_equal(gentler.acceleration, [4.0, 6.0])
     np.testing.assert_array_equal(gentler.jerk, [40.0, 50.0])
     np.testing.assert_array_equal(gentler.velocity, LIMITS.velocity)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_single_knot_may_be_beyond_its_range_by_the_tolerance(sign):
+    limits = replace(LIMITS, lower=np.array([-1.0, -1.0]), upper=np.array([1.0, 1.0]))
+    for share, within in ((1.0, True), (1.01, False)):
+        rest = JointPoint.at_rest(np.array([0.0, sign * (1.0 + share * TOLERANCE)]))
+        assert (first_excess(timeline([0.0], [rest]), limits) is None) == within
