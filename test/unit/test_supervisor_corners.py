@@ -96,6 +96,15 @@ def test_after_a_trip_single_positions_are_held_where_they_are():
     assert fallback(SupervisorState(), NOW, OPTIONS) is None
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_target_out_of_range_is_gone_to_as_far_as_the_range_goes(sign):
+    state = SupervisorState(plan=Plan.holding(OPTIONS.limits.names, START, NOW))
+    gone = gone_to(state, np.full(3, sign * 9.0), HOME_SOURCE, NOW, OPTIONS)
+    assert isinstance(gone, SupervisorState)
+    ends = OPTIONS.limits.upper if sign > 0 else OPTIONS.limits.lower
+    np.testing.assert_allclose(gone.plan.timeline.positions[-1], ends, atol=1e-9)
+
+
 def test_where_no_brake_fits_yet_the_plan_goes_on_until_one_does():
     stop = brake(JointPoint(np.zeros(1), np.ones(1), np.zeros(1)), LIMITS, NOW)
     assert stop is not None

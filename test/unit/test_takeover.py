@@ -103,6 +103,21 @@ def test_what_is_not_aligned_is_named_with_figures():
     assert misaligned(said([START[0], np.nan, np.nan]), START, LIMITS.names, strict) == ""
 
 
+def test_a_device_may_be_apart_by_the_tolerance():
+    options = TakeoverOptions(tolerance=0.25)
+    near = said([0.0, 0.25, 0.0])
+    assert misaligned(near, np.zeros(3), LIMITS.names, options) == ""
+    apart = said([0.0, 0.26, 0.0])
+    assert misaligned(apart, np.zeros(3), LIMITS.names, options) != ""
+
+
+def test_times_of_a_lead_are_whole_nanoseconds():
+    # Half a year on the steady clock is more than a double can count in them.
+    now_ns = SteadyNs(2**54 + 1)
+    lead = taken_by(said([np.nan, 0.3, np.nan]), START, now_ns, LIMITS, FADING)
+    assert lead.since_ns.tolist() == [0, now_ns, 0]
+
+
 def test_chunks_of_the_old_epoch_are_dead_until_one_begins_after_the_handback():
     handed = Handback("policy:a@0#3", SteadyNs(100 * MS))
     assert handed.kills("policy:a@0#3", 99 * MS)
