@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What going to a pose, taking over and handing back make of the supervisor's state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_supervisor import LIMITS, MS, OPTIONS, START
+from test_supervisor_way import MARGIN, WALL, WALLED, Wall
+
+from levine_policy_node.core.acts import gone_to, prepare
+from levine_policy_node.core.modes import Event
+from levine_policy_node.core.motions import HOME_SOURCE, lead_time, stopped
+from levine_policy_node.core.plan import STOP, Plan
+from levine_policy_node.core.reference import Rejected
+from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState, Target
+from levine_policy_node.core.takeover import Handback, TakeoverOptions
+from levine_policy_node.core.timeline import Timeline
+from levine_policy_node.core.units import SteadyNs
+
+NOW = SteadyNs(20_000_000_000)
+NOTHING = Inputs(ros_offset_ns=0)
+SOURCE = "operator:test"
+
+
+class Beside(Wall):
+    """A wall that the arm is too near to, wherever it is."""
+
+    def distances(self, position: np.ndarray) -> np.ndarray:
+        del position
+        return np.array([0.0])
+
+    def say(self, pair: int, distance: float) -> str:
+        del pair, distance
+        return "beside is too near"
+
+
+def standing(position=START) -> SupervisorState:
+    return SupervisorState(plan=Plan.holding(LIMITS.names, np.asarray(position), NOW))
+
+
+def moving(rate) -> SupervisorState:
+    """The policy moves at a constant rate for a second and more."""
+    times_s = np.array([0.0, 2.0])
+    rate = np.asarray(rate, dtype=np.float64)
+    rows = START + times_s[:, None] * rate
+    still = np.zeros((2, 3))
+    motion = Timeline(LIMITS.names, SteadyNs(NOW - 100 * MS), times_s, rows, still + rate, still)
+    return SupervisorState(plan=Plan(motion, ((NOW - 100 * MS, "policy:p@0#1"),)))
+
+
+def goes(state, pose, options=OPTIONS, **how) -> SupervisorState:
+    gone = gone_to(state, np.asarray(pose), SOURCE, NOW, options, **how)
+    assert isinstance(gone, SupervisorState)
+    return gone
+
+
+def assert_same(one: Plan, other: Plan) -> None:
+    for name in ("start_ns", "times_s", "positions", "velocities", "accelerations"):
+        values = (getattr(plan.timeline, name) for plan in (one, other))
+        np.testing.assert_array_equal(*values)
+
+
+def fastest(plan: Plan, joint: int) -> float:
+    grid = range(int(NOW), plan.end_ns, 5 * MS)
+    return max(abs(float(plan.sample(SteadyNs(t)).velocity[joint])) for t in grid)
+
+
+@pytest.mark.parametrize("homing", [True, False])
+def test_a_pose_with_nothing_in_its_way_is_gone_to(homing):
+    pose = START + 0.2
+    before = standing()
+    gone = goes(before, pose, homing=homing)
+    np.testing.assert_allclose(gone.plan.timeline.positions[-1], pose, atol=1e-9)
+    assert gone.target is pose
+    assert (gone.homing, gone.blocked) == (homing, "")
+    splice_ns = before.plan.splice_time(lead_time(NOW, OPTIONS))
+    assert gone.plan.source(splice_ns) == SOURCE
+    # A wall that is far away changes nothing.
+    away = START + np.array([-0.2, 0.0, 0.0])
+    behind = goes(before, away, WALLED, homing=homing)
+    assert behind.blocked == ""
+    assert_same(behind.plan, goes(before, away, homing=homing).plan)
+
+
+def test_where_there_is_no_motion_it_is_said():
+    said = "there is no motion to it within the limits"
+    nowhere = gone_to(SupervisorState(), START, SOURCE, NOW, OPTIONS)
+    assert nowhere == Rejected(said)
+    runaway = moving([50.0, 0.0, 0.0])
+    assert gone_to(runaway, START, SOURCE, NOW, OPTIONS) == Rejected(said)
+
+
+def test_a_pose_to_which_the_hand_would_be_too_fast_is_gone_to_gently():
+    pose = START + np.array([0.0, 1.0, 0.0])
+    slow = replace(OPTIONS, obstacles=Wall(tool_speed=0.2))
+    free, gentle = goes(standing(), pose), goes(standing(), pose, slow)
+    np.testing.assert_allclose(gentle.plan.timeline.positions[-1], pose, atol=1e-9)
+    # 0.2 m/s at 0.4 m are 0.5 rad/s; freely it would be faster than 1 rad/s.
+    assert fastest(free.plan, 1) > 1.0
+    assert 0.4 < fastest(gentle.plan, 1) <= 0.505
+    assert gentle.blocked == ""
+    after_ns = SteadyNs(NOW + 200 * MS)
+    assert gentle.plan.source(after_ns) == SOURCE
+    assert gentle.target is pose
+
+
+def test_limits_are_slowed_from_the_options_and_for_that_motion_alone():
+    """A tighter joint that is not the hand's stays as tight."""
+    tight = replace(LIMITS, velocity=np.array([0.1, 1.5, 2.0]))
+    slow = replace(OPTIONS, limits=tight, obstacles=Wall(tool_speed=0.2))
+    gentle = goes(standing(), START + np.array([-0.2, 1.0, 0.0]), slow)
+    assert fastest(gentle.plan, 0) <= 0.1 + 1e-9
+    assert fastest(gentle.plan, 1) <= 0.505
+
+
+def test_a_pose_behind_the_wall_is_approached_by_a_person_and_no_home():
+    pose = START + np.array([0.6, 0.0, 0.0])
+    gone = goes(standing(), pose, WALLED)
+    end = gone.plan.timeline.positions[-1]
+    assert START[0] < end[0] <= WALL - MARGIN + 1e-9
+    assert "the arm and the wall would be" in gone.blocked
+    assert gone.target is pose
+    home = gone_to(standing(), pose, HOME_SOURCE, NOW, WALLED, homing=True)
+    assert home == Rejected(gone.blocked, on_its_way=True, blocked=True)
+
+
+def test_a_pose_in_whose_direction_nothing_is_clear_stops_the_arm():
+    before, close = moving([0.4, 0.0, 0.0]), replace(OPTIONS, obstacles=Beside())
+    gone = goes(before, START + 0.1, close)
+    assert_same(gone.plan, stopped(before.plan, NOW, close))
+    assert gone.plan.marks[-1][1] == STOP
+    assert gone.blocked == "beside is too near in 0.00 s"
+
+
+def taken(state: SupervisorState, options: SupervisorOptions = OPTIONS, **target):
+    told = Target(**{"position": START, "source": SOURCE, "received_ns": NOW, **target})
+    gone = prepare(Event.TAKEOVER, state, NOW, replace(NOTHING, target=told), options)
+    assert isinstance(gone, SupervisorState)
+    return gone
+
+
+def test_a_takeover_brakes_and_leads_from_where_the_brake_ends():
+    before = replace(moving([0.4, 0.0, 0.0]), handed=Handback("policy:p", NOW), blocked="a wall")
+    gone = taken(before)
+    braking = stopped(before.plan, NOW, OPTIONS)
+    rest = braking.timeline.positions[-1]
+    assert_same(gone.plan, braking)
+    # What was the policy's stays so; the brake is the person's.
+    assert gone.plan.marks == tuple((t, SOURCE if s == STOP else s) for t, s in braking.marks)
+    assert [s for _, s in gone.plan.marks] == ["policy:p@0#1", SOURCE]
+    np.testing.assert_array_equal(gone.target, rest)
+    np.testing.assert_allclose(gone.lead.goal, rest, atol=1e-12)
+    assert (gone.lead.source, gone.lead.heard_ns) == (SOURCE, NOW)
+    assert (gone.handed, gone.blocked) == (None, "")
+
+
+def test_a_takeover_fades_at_the_speed_of_the_options():
+    slow, fast = (TakeoverOptions(fade_share=share) for share in (0.1, 0.2))
+    away = START + np.array([0.5, 0.0, 0.0])
+    gone = [taken(standing(), replace(OPTIONS, takeover=o), position=away) for o in (slow, fast)]
+    fades_s = [float(state.lead.fade_s[0]) for state in gone]
+    assert fades_s == pytest.approx([1.875 * 0.5 / 0.2, 1.875 * 0.5 / 0.4])
