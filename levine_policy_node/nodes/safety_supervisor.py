@@ -71,6 +71,7 @@ from levine_policy_node.ros.scheduling import (
 )
 from levine_policy_node.ros.supervisor_inputs import Expected, SupervisorInputs
 from levine_policy_node.ros.supervisor_outputs import SupervisorOutputs
+from levine_policy_node.runtime.memory import collect_garbage
 from levine_policy_node.runtime.service_manager import ServiceManager
 from levine_policy_node.runtime.single_instance import SingleInstance
 
@@ -243,8 +244,8 @@ class SafetySupervisor(Node):
             self._outputs.tell([event], self._state.mode, ros_now(self))
 
     def _diagnose(self) -> None:
-        # The only collections there are; the old generation is frozen, so they are short.
-        gc.collect(1)
+        # The only collections there are; what start-up made is frozen, so they are short.
+        collect_garbage()
         report, state = self._loop.report(), self._state
         skew = self._inputs.clock_skew()
         self._clocks.tell(("skew", skew) if skew else None)

@@ -44,6 +44,7 @@ from levine_policy_node.ros.messages import (
 )
 from levine_policy_node.ros.parameters import load_parameters
 from levine_policy_node.ros.scheduling import URGENT, set_urgency, switch_threads_often
+from levine_policy_node.runtime.memory import collect_garbage
 from levine_policy_node.sim.arm import ArmOptions, JointReading
 from levine_policy_node.sim.plant import Plant, PlantOptions, hard_limits
 from levine_policy_node.sim.scene import ImageArray, prepare_gl
@@ -227,6 +228,7 @@ class SimArm(Node):
         return response
 
     def _diagnose(self) -> None:
+        collect_garbage()
         for thread in (self._control, self._cameras, self._view):
             if thread.failure is not None:
                 raise RuntimeError("a thread of sim_arm failed") from thread.failure
