@@ -9,7 +9,14 @@ import numpy as np
 from test_supervisor import LIMITS, MS, OPTIONS, START
 from test_watchdog_edges import NOTHING, NOW, STILL, ago, measured
 
-from levine_policy_node.core.permits import may_arm, may_engage, may_hand_back, may_take_over
+from levine_policy_node.core.faults import Fault
+from levine_policy_node.core.permits import (
+    may_arm,
+    may_engage,
+    may_hand_back,
+    may_reset,
+    may_take_over,
+)
 from levine_policy_node.core.supervision import Heartbeat, Target
 from levine_policy_node.core.surroundings import Surroundings
 from levine_policy_node.core.takeover import TakeoverOptions
@@ -92,3 +99,33 @@ def test_what_forbids_a_person_is_told():
     assert "lift" in said(**far)
     assert said(options=OPTIONS, **far) == ""
     assert said(replace(STILL, plan=None), **far) == ""
+
+
+def test_what_forbids_a_reset_is_told_in_order():
+    def said(state, **inputs):
+        return may_reset(state, NOW, replace(READY, **inputs), OPTIONS)
+
+    def latched(*faults):
+        return replace(STILL, faults=dict.fromkeys(faults, "seen"))
+
+    assert said(STILL) == ""
+    moves = {"measured": measured(velocity=(1.0, 0.0, 0.0))}
+    assert said(STILL, **moves) == "the arm is moving"
+    # The emergency stop and joint states count whatever was latched.
+    assert said(STILL, estop=True, **moves) == "the cause is still there: estop is true"
+    gone = {"measured": None}
+    assert said(STILL, **gone) == "the cause is still there: no joint_states have been received"
+    # Of the others, what was latched and stops for good; not what only pauses.
+    two = {"publishers": 2}
+    assert said(STILL, **two) == ""
+    foreign = "the cause is still there: 2 publishers on the controller's command topic, 1 allowed"
+    assert said(latched(Fault.FOREIGN_PUBLISHER), **two) == foreign
+    flooded = {"around": Surroundings(flood="joint_states: too many")}
+    assert said(latched(Fault.MESSAGE_FLOOD), **flooded).endswith("joint_states: too many")
+    assert said(latched(Fault.POLICY_LOST), heartbeat=None) == ""
+    # What a reset gives up does not stand in its way.
+    assert said(latched(Fault.CLOCK_STEPPED), ros_offset_ns=10**9) == ""
+    broken = latched(Fault.GATE_TRIPPED)
+    assert said(broken, estop=True) == f"{Fault.GATE_TRIPPED.value}: restart the supervisor"
+    now = replace(broken, since_ns=NOW)
+    assert said(now, estop=True) == "it was latched just now; look at it first"
