@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from levine_policy_node.core.gate import tick_trip, window_trip
+from levine_policy_node.core import gate
+from levine_policy_node.core.gate import seam_trip, tick_trip, window_trip
 from levine_policy_node.core.limits import JointLimits
 from levine_policy_node.core.plan import Plan
 from levine_policy_node.core.shaper import move_to
@@ -122,3 +123,30 @@ def test_ticks_that_do_not_come_one_after_the_other_trip(plan):
 def test_a_tick_that_is_not_finite_or_out_of_range_trips():
     assert "b" in tick_trip((), START, np.array([0.0, np.nan]), LIMITS)
     assert "outside" in tick_trip((), START, np.array([1.1, 0.0]), LIMITS)
+
+
+def test_a_seam_may_be_off_by_its_tolerance(monkeypatch):
+    monkeypatch.setattr(gate, "_SEAM_TOLERANCE", (0.25, 0.5, 1.0))
+    rest = JointPoint.at_rest(np.zeros(2))
+    for kind, tolerance in (("position", 0.25), ("velocity", 0.5), ("acceleration", 1.0)):
+        for joint in range(2):
+            off = np.zeros(2)
+            off[joint] = tolerance
+            assert seam_trip(rest, replace(rest, **{kind: off}), LIMITS) == ""
+            assert seam_trip(replace(rest, **{kind: off}), rest, LIMITS) == ""
+            said = seam_trip(rest, replace(rest, **{kind: 1.25 * off}), LIMITS)
+            assert said == f"{LIMITS.names[joint]}: {kind} jumps by {1.25 * tolerance:.3g}"
+
+
+def test_a_window_must_begin_and_end_at_rest_in_velocity_and_in_acceleration():
+    still = np.zeros((2, 2))
+    for name in ("velocities", "accelerations"):
+        for row, said in (
+            (0, "the first window does not start at rest"),
+            (1, "the window does not end at rest"),
+        ):
+            rows = {"velocities": still.copy(), "accelerations": still.copy()}
+            rows[name][row, 1] = 1e-9
+            times_s, at_home = np.array([0.0, 1.0]), np.tile(LIMITS.upper / 2.0, (2, 1))
+            window = Timeline(LIMITS.names, at(0.0), times_s, at_home, **rows)
+            assert window_trip(window, None, [], LIMITS) == said

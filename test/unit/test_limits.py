@@ -202,3 +202,18 @@ def test_a_single_knot_may_be_beyond_its_range_by_the_tolerance(sign):
     for share, within in ((1.0, True), (1.01, False)):
         rest = JointPoint.at_rest(np.array([0.0, sign * (1.0 + share * TOLERANCE)]))
         assert (first_excess(timeline([0.0], [rest]), limits) is None) == within
+
+
+def test_a_motion_that_is_played_slower_may_do_so_much_less():
+    limits, factor = FR3.limits(), 0.5
+    slow = limits.slowed(factor)
+    np.testing.assert_allclose(slow.velocity, limits.velocity / 2)
+    np.testing.assert_allclose(slow.acceleration, limits.acceleration / 4)
+    np.testing.assert_allclose(slow.jerk, limits.jerk / 8)
+    np.testing.assert_array_equal([slow.lower, slow.upper], [limits.lower, limits.upper])
+    assert slow.names == limits.names
+    at = FR3.home_position()
+    for side in ("upwards", "downwards"):
+        allowed = getattr(limits.by_position, side)(at)
+        np.testing.assert_allclose(getattr(slow.by_position, side)(at), allowed / 2)
+    assert replace(limits, by_position=None).slowed(factor).by_position is None

@@ -13,7 +13,7 @@ from test_supervisor_way import MARGIN, WALL, WALLED
 from levine_policy_node.core.acts import NO_CHUNK, follow_chunk, follow_prepared, gone_to, prepare
 from levine_policy_node.core.collision_rules import first_breach, too_fast
 from levine_policy_node.core.dead_man import Act, DeadMan
-from levine_policy_node.core.emission import fallback
+from levine_policy_node.core.emission import emission, fallback, window_due
 from levine_policy_node.core.endings import ending, starvation
 from levine_policy_node.core.faults import Fault
 from levine_policy_node.core.limits import JointLimits
@@ -283,3 +283,27 @@ def test_a_stop_is_overdue_once_the_brake_is_played(played_ns):
     assert ended == (overdue if played_ns >= 0 else None)
     without = replace(stopping, plan=None)
     assert ending(without, without.mode, now_ns, inputs, OPTIONS) == overdue
+
+
+@pytest.mark.parametrize("windows", [True, False])
+def test_a_window_is_due_a_quarter_of_its_period_early(windows):
+    options = replace(OPTIONS, command_period_s=0.02, sends_windows=windows)
+    sent = SupervisorState(sent_ns=NOW)
+    for after_ns, due in ((0, False), (14_999_999, False), (15_000_000, True), (20_000_000, True)):
+        # Single positions are sent with every tick.
+        assert window_due(sent, SteadyNs(NOW + after_ns), options) == (due or not windows)
+
+
+def test_after_a_clock_step_a_plan_that_is_over_is_not_told_to_rest():
+    stepped = {Fault.CLOCK_STEPPED: "the clock stepped"}
+    stopping = replace(SupervisorState().mode, mode=Mode.STOPPING)
+    motion = straight(0.0, 0.4)
+    state = SupervisorState(mode=stopping, plan=Plan(motion, ((int(NOW), STOP),)), faults=stepped)
+    before = replace(state, faults={})
+    over = emission(state, before, SteadyNs(motion.end_ns), OPTIONS)
+    assert over.rest is None
+    sent = emission(state, before, SteadyNs(motion.end_ns - 100_000_000), OPTIONS)
+    assert sent.rest.duration_s == pytest.approx(0.15)
+    np.testing.assert_array_equal(sent.rest.position, motion.positions[-1])
+    # It is told once.
+    assert emission(state, state, SteadyNs(motion.end_ns - 100_000_000), OPTIONS).rest is None

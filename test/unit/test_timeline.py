@@ -157,3 +157,17 @@ def test_a_cut_lies_on_a_knot_or_away_from_any_and_not_far(spans_us, share, gap_
         assert 0 <= sign * (cut - at) <= 2 * gap_ns
         nearest = np.abs(knots - cut).min()
         assert nearest == 0 or nearest >= gap_ns
+
+
+def test_a_cut_on_a_knot_stays_and_one_with_just_enough_room_is_made():
+    rows = np.zeros((3, 1))
+    line = Timeline(("j",), StampNs(0), np.array([0.0, 0.002, 0.004]), rows, rows, rows)
+    gap_ns, half_ns = 1_000_000, 500_000
+    for knot_ns in (0, 2_000_000, 4_000_000):
+        assert cut_after(line, StampNs(knot_ns), gap_ns) == knot_ns
+        assert cut_before(line, StampNs(knot_ns), gap_ns) == knot_ns
+    # Between two knots there is room for one cut, right in the middle.
+    assert cut_after(line, StampNs(2_000_000 + half_ns), gap_ns) == 3_000_000
+    assert cut_before(line, StampNs(4_000_000 - half_ns), gap_ns) == 3_000_000
+    assert cut_after(line, StampNs(2_000_000 + half_ns), gap_ns + 1) == 4_000_000
+    assert cut_before(line, StampNs(4_000_000 - half_ns), gap_ns + 1) == 2_000_000
