@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from rclpy.duration import Infinite
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.topic_endpoint_info import TopicEndpointInfo
@@ -20,6 +21,16 @@ from levine_policy_node.ros.controllers.command_topic import CommandTopic
 
 _ERROR = "ERROR: "
 _UNKNOWN = "_NODE_NAME_UNKNOWN_"
+
+
+# What the supervisor offers, as the graph tells of it: never is a duration there, too.
+_OFFERED = QoSProfile(
+    depth=qos.COMMAND.depth,
+    reliability=qos.COMMAND.reliability,
+    durability=qos.COMMAND.durability,
+    deadline=Infinite,
+    liveliness_lease_duration=Infinite,
+)
 
 
 def graph_problem(node: Node, commands: CommandTopic, states: str) -> str:
@@ -54,7 +65,7 @@ def _unheard(node: Node) -> str:
 def _deaf(topic: str, listeners: Sequence[TopicEndpointInfo]) -> str:
     """Say which listener misses the commands, or ""."""
     for reader in listeners:
-        why = _mismatch(qos.COMMAND, reader.qos_profile)
+        why = _mismatch(_OFFERED, reader.qos_profile)
         if why:
             return f"{topic}: {reader.node_name} cannot hear it: {why}"
     return ""

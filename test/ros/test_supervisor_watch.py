@@ -133,7 +133,9 @@ def test_a_controller_that_cannot_hear_refuses_to_arm(bench):
     bench.script.hear(qos.MODE)
     try:
         # The listener that has just gone may be told of for a moment, too.
-        assert "cannot hear it" in refusal_to_arm(bench, "transient local")
+        said = refusal_to_arm(bench, "transient local")
+        why = "cannot hear it: Volatile publisher and transient local subscription"
+        assert said.endswith(why), said
     finally:
         bench.script.hear(qos.COMMAND)
     bench.insist("arm")
