@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,3 +89,47 @@ def test_an_end_of_the_range_that_is_too_near():
     at = JointPoint(near, speed, 0.0 * speed)
     assert not may_stop(at, limits)
     assert brake(at, limits, SteadyNs(0)) is None
+
+
+ONE = JointLimits(
+    ("pan",), np.array([-1.0]), np.array([1.0]), np.array([2.0]), np.array([8.0]), np.array([80.0])
+)
+
+
+def at(position=0.0, velocity=0.0, acceleration=0.0) -> JointPoint:
+    return JointPoint(*(np.array([value]) for value in (position, velocity, acceleration)))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_velocity_may_be_carried_to_its_limit_and_hardly_beyond(sign):
+    # 4 rad/s^2 that end with 80 rad/s^3 add 0.1 rad/s.
+    for velocity, may in ((1.9001, True), (1.9003, False)):
+        assert may_stop(at(0.0, sign * velocity, sign * 4.0), ONE) == may
+        # Against the motion they take as much from it.
+        assert may_stop(at(0.0, sign * velocity, sign * -4.0), ONE)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_range_may_be_left_by_a_microradian_and_no_more(sign):
+    way = float(stop_distance(np.array([1.0]), np.zeros(1), ONE)[0])
+    for beyond, may in ((0.9e-6, True), (1.1e-6, False)):
+        assert may_stop(at(sign * (1.0 + beyond - way), sign), ONE) == may
+        assert may_stop(at(sign * (1.0 + beyond)), ONE) == may
+
+
+@pytest.mark.parametrize("velocity", [1e-6, 1e-3, 0.1, 0.79])
+def test_a_slow_joint_stops_with_its_jerk_alone(velocity):
+    # Both halves take sqrt(v / j), and the mean of the velocity is half of it.
+    way = velocity * np.sqrt(velocity / 80.0)
+    for sign in (1.0, -1.0):
+        found = stop_distance(np.array([sign * velocity]), np.zeros(1), ONE)
+        assert found[0] == pytest.approx(sign * way, rel=1e-9)
+    assert stop_distance(np.zeros(1), np.zeros(1), ONE)[0] == 0.0
+
+
+@pytest.mark.parametrize("velocity", [0.81, 1.5, 2.0])
+def test_a_fast_joint_stops_with_all_of_its_deceleration(velocity):
+    # A ramp of 0.1 s at both ends; symmetric, so the mean velocity is again half.
+    way = 0.5 * velocity * (velocity / 8.0 + 0.1)
+    found = stop_distance(np.array([velocity]), np.zeros(1), ONE)
+    assert found[0] == pytest.approx(way, rel=1e-9)
