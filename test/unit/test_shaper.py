@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from levine_policy_node.core import shaper
 from levine_policy_node.core.jerk_profile import GRID_NS
 from levine_policy_node.core.limits import JointLimits, first_excess
 from levine_policy_node.core.plan import Plan, with_brake
@@ -209,3 +210,49 @@ def test_a_joint_with_little_way_to_go_stays_on_it_however_long_the_others_take(
     assert motion is not None
     assert np.all(motion.positions >= np.minimum(begin, end) - 1e-6)
     assert np.all(motion.positions <= np.maximum(begin, end) + 1e-6)
+
+
+def straight(speed: float = 0.4) -> Timeline[SteadyNs]:
+    """All joints at one speed, from half a second before START on for three seconds."""
+    times_s = np.array([0.0, 3.0])
+    still = np.zeros((2, JOINTS))
+    rows = np.tile(-0.5 + speed * (times_s - 0.5)[:, None], (1, JOINTS))
+    begin = SteadyNs(START - nanoseconds(0.5))
+    return Timeline(LIMITS.names, begin, times_s, rows, still + speed, still, "policy:line")
+
+
+def beside(reference: Timeline[SteadyNs], off: float) -> JointPoint:
+    here = reference.sample(START)
+    return JointPoint(here.position + off, here.velocity, here.acceleration)
+
+
+def test_a_small_difference_fades_by_the_time_that_was_promised():
+    reference = straight()
+    state = beside(reference, 1e-5)
+    fades_ns = [START + nanoseconds(duration_s) for duration_s in shaper._FADES_S]
+    assert len(fades_ns) > 1
+    assert rejoin(state, reference, START, LIMITS).joined_ns == fades_ns[0]
+    for promised_ns in (fades_ns[0] + 7_000_000, fades_ns[1] + 7_000_000):
+        joined = rejoin(state, reference, START, LIMITS, promised_ns)
+        assert joined.joined_ns == promised_ns
+        assert starts_in(joined.timeline, state, rounding=1e-9)
+    # What was promised sooner than anything fades, or after the end, is not kept.
+    for promised_ns in (fades_ns[0], START + 1_000_000, reference.end_ns, reference.end_ns + 1):
+        assert rejoin(state, reference, START, LIMITS, promised_ns).joined_ns == fades_ns[0]
+
+
+def test_a_difference_that_needs_too_much_jerk_fades_more_slowly():
+    reference = straight()
+    fades_ns = [START + nanoseconds(duration_s) for duration_s in shaper._FADES_S]
+    found = [
+        rejoin(beside(reference, off), reference, START, LIMITS).joined_ns
+        for off in np.geomspace(1e-5, 0.05, 60)
+    ]
+    assert [end_ns for end_ns in dict.fromkeys(found) if end_ns in fades_ns] == fades_ns
+
+
+def test_a_state_that_is_off_by_its_rounding_is_on_the_reference(monkeypatch):
+    monkeypatch.setattr(shaper, "_ROUNDING", {"position": 0.25, "velocity": 0.0})
+    reference = straight(0.0)
+    assert rejoin(beside(reference, 0.25), reference, START, LIMITS).joined_ns == START
+    assert rejoin(beside(reference, 0.26), reference, START, LIMITS).joined_ns > START

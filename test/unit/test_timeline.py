@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from levine_policy_node.core.timeline import Timeline
-from levine_policy_node.core.timeline_cuts import cut_after, cut_before, knots_ns
+from levine_policy_node.core.timeline_cuts import (
+    cut_after,
+    cut_before,
+    knots_ns,
+    without_short_segments,
+)
 from levine_policy_node.core.units import StampNs, nanoseconds
 
 START = StampNs(1_000_000_000_000)
@@ -171,3 +176,23 @@ def test_a_cut_on_a_knot_stays_and_one_with_just_enough_room_is_made():
     assert cut_before(line, StampNs(4_000_000 - half_ns), gap_ns) == 3_000_000
     assert cut_after(line, StampNs(2_000_000 + half_ns), gap_ns + 1) == 4_000_000
     assert cut_before(line, StampNs(4_000_000 - half_ns), gap_ns + 1) == 2_000_000
+
+
+def test_knots_are_whole_nanoseconds_however_long_ago_the_clock_began():
+    rows, start_ns = np.zeros((2, 1)), 2**60 + 1
+    line = Timeline(("j",), StampNs(start_ns), np.array([0.0, 0.3]), rows, rows, rows)
+    assert knots_ns(line).tolist() == [start_ns, start_ns + 300_000_000]
+
+
+def test_inner_knots_that_are_too_near_to_a_neighbour_are_dropped():
+    times_s = np.array([0.0, 1.0, 2.0, 2.5, 4.0, 5.5, 6.0]) / 16
+    rows = np.arange(7.0)[:, None] + np.array([[0.0, 10.0]])
+    line = Timeline(("a", "b"), START, times_s, rows, 2 * rows, 3 * rows, "policy:p@0#1")
+    # Exactly as near as may be is near enough.
+    fewer, kept = without_short_segments(line, 1 / 16), [0, 1, 2, 4, 6]
+    np.testing.assert_array_equal(fewer.times_s, times_s[kept])
+    for name in ("positions", "velocities", "accelerations"):
+        np.testing.assert_array_equal(getattr(fewer, name), getattr(line, name)[kept])
+    assert (fewer.joint_names, fewer.start_ns, fewer.source) == (("a", "b"), START, "policy:p@0#1")
+    assert without_short_segments(line, 0.0) is line
+    assert without_short_segments(line, 0.5 / 16) is line
