@@ -55,7 +55,7 @@ coverage: setup ## Lines and branches of the safety core that unit tests reach; 
 
 mutants: setup ## Mutation score of the safety core; needs `pip install mutmut` (hours, goes on where it ended)
 	@$(VENV)/python -m mutmut run
-	@$(VENV)/python -m mutmut results
+	@$(VENV)/python tools/mutation_score.py
 
 format: setup ## Format and fix what can be fixed
 	@$(VENV)/ruff format .

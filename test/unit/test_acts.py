@@ -11,13 +11,14 @@ from test_supervisor import LIMITS, MS, OPTIONS, START
 from test_supervisor_way import MARGIN, WALL, WALLED, Wall
 
 from levine_policy_node.core.acts import gone_to, prepare
-from levine_policy_node.core.modes import Event
-from levine_policy_node.core.motions import HOME_SOURCE, lead_time, stopped
-from levine_policy_node.core.plan import STOP, Plan
+from levine_policy_node.core.emission import proposal
+from levine_policy_node.core.modes import Event, Mode
+from levine_policy_node.core.motions import HOME_SOURCE, armed_position, lead_time, stopped
+from levine_policy_node.core.plan import HOLD, STOP, Plan
 from levine_policy_node.core.reference import Rejected
 from levine_policy_node.core.supervision import Inputs, SupervisorOptions, SupervisorState, Target
-from levine_policy_node.core.takeover import Handback, TakeoverOptions
-from levine_policy_node.core.timeline import Timeline
+from levine_policy_node.core.takeover import Handback, Lead, TakeoverOptions
+from levine_policy_node.core.timeline import JointPoint, Timeline
 from levine_policy_node.core.units import SteadyNs
 
 NOW = SteadyNs(20_000_000_000)
@@ -163,3 +164,50 @@ def test_a_takeover_fades_at_the_speed_of_the_options():
     gone = [taken(standing(), replace(OPTIONS, takeover=o), position=away) for o in (slow, fast)]
     fades_s = [float(state.lead.fade_s[0]) for state in gone]
     assert fades_s == pytest.approx([1.875 * 0.5 / 0.2, 1.875 * 0.5 / 0.4])
+
+
+@pytest.mark.parametrize("joint", range(3))
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_what_was_held_is_taken_up_again_where_the_arm_hangs_near_it(joint, sign):
+    options = replace(OPTIONS, resume_distance=0.25)
+    away = np.zeros(3)
+    away[joint] = sign * 0.25
+    held = standing(np.array([0.5, 0.5, 0.5]))
+    near = held.plan.timeline.positions[-1] + away
+    np.testing.assert_array_equal(armed_position(held, near, options), np.full(3, 0.5))
+    far = near + 0.01 * away
+    np.testing.assert_allclose(armed_position(held, far, options), far)
+    np.testing.assert_allclose(armed_position(SupervisorState(), near, options), near)
+
+
+def test_what_is_asked_for_is_of_who_leads():
+    command, goal = JointPoint.at_rest(START), START + 0.3
+    hold = standing()
+    still = np.zeros(3)
+    lead = Lead(SOURCE, NOW, goal, still == 0.0, still, still.astype(np.int64), still)
+
+    def asked(mode, state=hold, **changes):
+        state = replace(state, mode=replace(state.mode, mode=mode), **changes)
+        point, source = proposal(state, command, NOW, OPTIONS)
+        return point.position, source
+
+    def same(found, position, source):
+        np.testing.assert_array_equal(found[0], position)
+        assert found[1] == source
+
+    rate = moving([0.4, 0.0, 0.0])
+    chunk = replace(rate.plan.timeline, source="policy:p@0#7")
+    same(
+        asked(Mode.POLICY, rate, reference=chunk),
+        START + np.array([0.04, 0.0, 0.0]),
+        "policy:p@0#7",
+    )
+    # One that does not reach until now asks for nothing.
+    old = replace(chunk, start_ns=SteadyNs(NOW - 9000 * MS))
+    same(asked(Mode.POLICY, rate, reference=old), START, "policy:p@0#1")
+    same(asked(Mode.PAUSED, rate, reference=chunk, lead=lead), START, "policy:p@0#1")
+    same(asked(Mode.HUMAN, lead=lead), goal, SOURCE)
+    same(asked(Mode.HUMAN, lead=lead, homing=True), OPTIONS.home, HOME_SOURCE)
+    same(asked(Mode.PAUSED, lead=lead, homing=True), START, HOLD)
+    same(asked(Mode.HUMAN), START, HOLD)
+    same(asked(Mode.HUMAN, plan=None), START, HOLD)

@@ -167,3 +167,40 @@ def test_a_motion_that_ends_at_rest_is_left_as_it_is():
     whole, braked_ns = with_brake(stop, LIMITS, NOW)
     assert whole is stop
     assert braked_ns == stop.end_ns
+
+
+def test_what_is_spliced_into_a_plan_that_is_over_follows_a_hold():
+    stop = brake(JointPoint(np.zeros(1), np.full(1, 0.5), np.zeros(1)), LIMITS, NOW)
+    plan, rest = Plan(stop, ((int(NOW), STOP),)), stop.positions[-1]
+    end_ns = plan.end_ns
+    begin_ns = SteadyNs(end_ns + 100 * MS)
+    still = np.zeros((2, 1))
+    times_s, there = np.array([0.0, 1.0]), np.stack([rest, rest])
+    stay = Timeline(("pan",), begin_ns, times_s, there, still, still, "operator:x")
+    marks = ((int(begin_ns), "operator:x"),)
+    new = plan.spliced(SteadyNs(end_ns + 60 * MS), stay, marks)
+    assert new.marks == ((int(NOW), STOP), (end_ns, HOLD), *marks)
+    # Where it goes on as the plan ends there is no hold between.
+    joined = replace(stay, start_ns=SteadyNs(end_ns))
+    assert plan.spliced(SteadyNs(end_ns - 40 * MS), joined, ((end_ns, "operator:x"),)).marks == (
+        (int(NOW), STOP),
+        (end_ns, "operator:x"),
+    )
+    # Marks from after the end meant that it stands.
+    late = Plan(stop, ((int(NOW), STOP), (end_ns, "policy:p@0#2"), (end_ns + 5, "policy:p@0#3")))
+    said = [source for _, source in late.spliced(SteadyNs(end_ns + 60 * MS), stay, marks).marks]
+    assert said == [STOP, HOLD, HOLD, HOLD, "operator:x"]
+    # What began with the join does not stay.
+    twice = Plan(straight(), ((int(NOW), "policy:p@0#1"), (after(800), "policy:p@0#2")))
+    there = brake(twice.sample(after(800)), LIMITS, after(800))
+    new = twice.spliced(after(700), there, ((after(800), STOP),))
+    assert [source for _, source in new.marks] == ["policy:p@0#1", STOP]
+
+
+def test_long_ago_is_forgotten():
+    stay = brake(PLAN.sample(after(1800)), LIMITS, after(1800))
+    new = PLAN.spliced(after(1700), stay, ((after(1800), STOP),))
+    assert NOW < new.timeline.start_ns <= after(1700)
+    # All of it, where nothing of it is left to be known.
+    far = replace(stay, start_ns=after(600))
+    assert PLAN.spliced(after(1900), far, ((after(600), STOP),)).timeline is far
