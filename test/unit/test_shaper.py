@@ -90,6 +90,23 @@ def test_brake_refuses_what_cannot_be_stopped_in_range():
     assert brake(state, LIMITS, START) is None
 
 
+def test_one_that_cannot_go_on_straight_stops_as_soon_as_it_can():
+    # By itself the first joint needs 0.1125 rad, as long as the others 0.175.
+    position, velocity = np.zeros(JOINTS), np.full(JOINTS, 2.0)
+    position[0], velocity[0] = 1.7 - 0.125, 1.0
+    stop = brake(JointPoint(position, velocity, np.zeros(JOINTS)), LIMITS, START)
+    assert stop is not None
+    assert stop.positions[-1, 0] == pytest.approx(1.6875, abs=2e-3)
+    assert_sendable(stop)
+
+
+def test_what_rests_stands_for_a_moment_unless_it_is_out_of_range():
+    stop = brake(JointPoint.at_rest(np.full(JOINTS, 1.7)), LIMITS, START)
+    assert stop is not None
+    assert stop.duration_s == pytest.approx(100 * GRID_NS / 1e9)
+    assert brake(JointPoint.at_rest(np.full(JOINTS, 1.71)), LIMITS, START) is None
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_values_that_are_not_finite_give_no_motion(bad):
     state = JointPoint.at_rest(np.zeros(JOINTS))
