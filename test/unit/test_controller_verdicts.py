@@ -9,11 +9,19 @@ import numpy as np
 import pytest
 from test_supervisor import MS, OPTIONS
 
-from levine_policy_node.core.controller_watch import controller_watched
+from levine_policy_node.core.controller_watch import controller_faults, controller_watched
+from levine_policy_node.core.faults import Fault
 from levine_policy_node.core.modes import Mode
 from levine_policy_node.core.plan import Plan
 from levine_policy_node.core.supervision import Inputs, SupervisorState
-from levine_policy_node.core.surroundings import ControllerOptions, Reference, Surroundings
+from levine_policy_node.core.surroundings import (
+    NO_VERDICTS,
+    ControllerMemory,
+    ControllerOptions,
+    Reference,
+    Strayed,
+    Surroundings,
+)
 from levine_policy_node.core.timeline import Timeline
 from levine_policy_node.core.units import SteadyNs
 
@@ -143,3 +151,55 @@ def test_a_motion_is_known_between_its_ticks():
     assert strays(state, HERE + reach + TOLERANCE + 1e-6)
     assert verdict(state, HERE - reach - TOLERANCE + 1e-6) is None
     assert strays(state, HERE - reach - TOLERANCE - 1e-6)
+
+
+LOST = replace(WATCHED, controller=ControllerOptions(timeout_s=2.0))
+
+
+def found(memory=NO_VERDICTS, *, age_s=None, **around):
+    heard_ns = None if age_s is None else SteadyNs(NOW - round(age_s * 1000 * MS))
+    inputs = Inputs(0, around=Surroundings(reference_ns=heard_ns, **around))
+    causes = controller_faults(memory, NOW, inputs, LOST)
+    return {fault: text for fault, text in causes.items() if text}
+
+
+def test_a_controller_that_says_nothing_any_more_is_lost():
+    assert found() == {}
+    assert found(age_s=2.0) == {}
+    said = "the controller has said nothing for 3000 ms (limit 2000 ms)"
+    assert found(age_s=3.0) == {Fault.CONTROLLER_LOST: said}
+    nobody = "no controller listens to the command topic"
+    assert found(age_s=3.0, listeners=0) == {Fault.CONTROLLER_LOST: nobody}
+    assert found(age_s=3.0, listeners=2) == {Fault.CONTROLLER_LOST: said}
+    inactive = {"inactive": "arm is inactive", "listeners": 0}
+    assert found(**inactive) == {Fault.CONTROLLER_LOST: "arm is inactive"}
+
+
+def test_two_strays_are_a_fault_and_of_which_kind_is_where_they_stand():
+    good, stands, led = (
+        None,
+        Strayed(stands=True, evidence="a"),
+        Strayed(stands=False, evidence="b"),
+    )
+    third = Strayed(stands=True, evidence="c")
+    for verdicts, expected in (
+        ((stands, good, good, good, good), {}),
+        ((good, good), {}),
+        ((stands, good, third), {Fault.COMMANDS_REFUSED: "c"}),
+        ((stands, third, stands), {Fault.COMMANDS_REFUSED: "a"}),
+        ((stands, led), {Fault.FOREIGN_WRITER: "b"}),
+        ((led, third, stands), {Fault.FOREIGN_WRITER: "a"}),
+    ):
+        assert found(ControllerMemory(verdicts)) == expected
+
+
+def test_of_the_verdicts_five_are_kept():
+    state = standing()
+    for _ in range(7):
+        around = Surroundings(references=(Reference(HERE, NOW, NOW),))
+        memory = controller_watched(state, Inputs(0, around=around), WATCHED)
+        state = replace(state, watch=replace(state.watch, controller=memory))
+    assert memory.verdicts == (None,) * 5
+    # Nobody is judged while nothing is commanded.
+    disarmed = replace(state, mode=replace(state.mode, mode=Mode.DISARMED))
+    assert controller_watched(disarmed, Inputs(0, around=around), WATCHED) is NO_VERDICTS

@@ -21,7 +21,7 @@ from levine_policy_node.core.supervision import (
     SupervisorState,
     Target,
 )
-from levine_policy_node.core.surroundings import Surroundings
+from levine_policy_node.core.surroundings import Reference, Surroundings
 from levine_policy_node.core.takeover import Handback, Lead
 from levine_policy_node.core.units import SteadyNs
 from levine_policy_node.core.watch import Watch
@@ -72,6 +72,21 @@ def test_each_silence_is_told_once_it_is_longer_than_its_limit(fault, topic, hea
     assert fault not in seen(options=TIMEOUT, **heard(ago(80)))
     said = seen(options=TIMEOUT, **heard(ago(81)))
     assert said[fault] == f"{topic}: nothing for 81 ms (limit 80 ms)"
+
+
+def test_an_age_is_told_in_milliseconds():
+    slow = replace(TIMEOUT, policy_timeout_s=2.0)
+    said = seen(options=slow, heartbeat=Heartbeat(1, ago(5000)))[Fault.POLICY_LOST]
+    assert said == "policy/heartbeat: nothing for 5000 ms (limit 2000 ms)"
+
+
+def test_the_controller_is_judged_with_the_others():
+    said = seen(around=Surroundings(reference_ns=ago(101)))[Fault.CONTROLLER_LOST]
+    assert said == "the controller has said nothing for 101 ms (limit 100 ms)"
+    led_away = Surroundings(references=(Reference(START + 0.5, ago(0), ago(0)),))
+    ticks = tuple((int(ago(ms)), START) for ms in range(500, -1, -10))
+    watch = remembered(in_mode(Mode.POLICY, ticks=ticks), around=led_away)
+    assert [verdict.stands for verdict in watch.controller.verdicts] == [False]
 
 
 def test_what_was_never_heard_is_told_so():
