@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_acts import MS, NOW, SOURCE, chunk_of, moving, standing
+from test_acts import MS, NOW, SOURCE, moving, standing
+from test_chunk_following import chunk_of
 from test_supervisor import OPTIONS, START
 
 from levine_policy_node.core.acts import prepare_chunk
