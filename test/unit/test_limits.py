@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from levine_policy_node.core.limits import (
+    _AT_STOP,
+    _AT_STOP_SHARE,
     KINDS,
     TOLERANCE,
     JointLimits,
@@ -217,3 +219,44 @@ def test_a_motion_that_is_played_slower_may_do_so_much_less():
         allowed = getattr(limits.by_position, side)(at)
         np.testing.assert_allclose(getattr(slow.by_position, side)(at), allowed / 2)
     assert replace(limits, by_position=None).slowed(factor).by_position is None
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_what_is_measured_just_beyond_its_range_rests_at_its_end(sign, scale):
+    limits = replace(LIMITS, lower=np.array([-scale, -scale]), upper=np.array([scale, scale]))
+    near = min(_AT_STOP_SHARE * 2.0 * scale, _AT_STOP)
+    for share, rests in ((0.0, True), (0.999, True), (1.001, False)):
+        at = np.array([sign * (scale + share * near), 0.0])
+        expected = [sign * scale, 0.0] if rests else at
+        np.testing.assert_array_equal(limits.resting(at), expected)
+    inside = np.array([sign * 0.9 * scale, 0.0])
+    np.testing.assert_array_equal(limits.resting(inside), inside)
+
+
+@pytest.mark.parametrize("row", range(4))
+@pytest.mark.parametrize("joint", range(2))
+@pytest.mark.parametrize("name", ["positions", "velocities", "accelerations"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_the_segment_that_leads_there(row, joint, name, value):
+    rest = JointPoint.at_rest(np.zeros(2))
+    motion = timeline(0.1 * np.arange(4), [rest] * 4)
+    rows = getattr(motion, name).copy()
+    rows[row, joint] = value
+    found = first_excess(replace(motion, **{name: rows}), LIMITS)
+    assert (found.segment, found.kind, found.joint) == (max(0, row - 1), "finite", "ab"[joint])
+    assert np.isnan(found.value)
+    assert found.limit == np.inf
+
+
+def test_an_excess_is_told_as_it_is():
+    still = JointPoint(np.array([0.0, 0.5]), np.zeros(2), np.zeros(2))
+    fast = replace(still, velocity=np.array([0.0, 1.5]))
+    found = first_excess(
+        timeline([0.0, 1e-3], [fast, replace(fast, position=np.array([0.0, 0.5015]))]), LIMITS
+    )
+    assert str(found) == "b: velocity 1.5 beyond 1"
+    beyond = JointPoint.at_rest(np.array([-1.25, 0.5]))
+    assert str(first_excess(timeline([0.0, 1.0], [beyond, beyond]), LIMITS)) == (
+        "a: position 0.25 beyond 0"
+    )
