@@ -14,7 +14,10 @@ from pathlib import Path
 
 MUTANTS = Path("mutants")
 REQUIRED = 0.95
-_SURVIVED, _NOT_JUDGED = 0, None
+# Exit codes as mutmut means them: every test passed, or none reaches the mutant.
+_SURVIVED = frozenset({0, 5, 33})
+# Interrupted or left out; anything else killed the mutant, a timeout and a crash included.
+_NOT_JUDGED = frozenset({None, 2, 34})
 
 
 def main() -> int:
@@ -22,8 +25,8 @@ def main() -> int:
     rows: list[tuple[str, int, int, int]] = []
     for meta in sorted(MUTANTS.rglob("*.py.meta")):
         verdicts: dict[str, int | None] = json.loads(meta.read_text())["exit_code_by_key"]
-        survived = [key for key, verdict in verdicts.items() if verdict == _SURVIVED]
-        open_ = sum(verdict is _NOT_JUDGED for verdict in verdicts.values())
+        survived = [key for key, verdict in verdicts.items() if verdict in _SURVIVED]
+        open_ = sum(verdict in _NOT_JUDGED for verdict in verdicts.values())
         if verdicts:
             rows.append((meta.name.removesuffix(".py.meta"), len(verdicts), len(survived), open_))
         for line in _changes(meta.with_suffix(""), survived):
