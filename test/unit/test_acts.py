@@ -19,8 +19,10 @@ from levine_policy_node.core.emission import proposal
 from levine_policy_node.core.faults import Fault
 from levine_policy_node.core.modes import Event, Mode
 from levine_policy_node.core.motions import (
+    _STOOD_TICKS,
     HOME_SOURCE,
     after_late_tick,
+    after_overrun,
     armed_position,
     lead_time,
     stopped,
@@ -176,6 +178,13 @@ def test_a_takeover_brakes_and_leads_from_where_the_brake_ends():
     assert (gone.handed, gone.blocked) == (None, "")
 
 
+def test_after_a_handback_no_chunk_of_before_is_followed():
+    before = replace(standing(), reference=moving([0.1, 0.0, 0.0]).plan.timeline)
+    back = prepare(Event.HANDBACK, before, NOW, NOTHING, OPTIONS)
+    assert back.reference is None
+    assert back.handed == Handback(before.reference.source, NOW)
+
+
 def test_a_takeover_fades_at_the_speed_of_the_options():
     slow, fast = (TakeoverOptions(fade_share=share) for share in (0.1, 0.2))
     away = START + np.array([0.5, 0.0, 0.0])
@@ -281,3 +290,35 @@ def test_a_reset_forgets_what_may_be_forgotten():
 def test_only_a_takeover_takes_over():
     told = replace(NOTHING, target=Target(START, SOURCE, NOW))
     assert prepare(Event.PAUSE, standing(), NOW, told, OPTIONS).lead is None
+
+
+def test_after_a_gap_the_controller_is_in_the_brake_of_its_last_window():
+    state = replace(on_time(), sent=moving([0.4, 0.0, 0.0]).plan.timeline)
+    lead_ns = lead_time(NOW, OPTIONS)
+    assert after_overrun(replace(state, sent_until_ns=int(lead_ns)), NOW, OPTIONS) is None
+    late = replace(state, sent_until_ns=int(lead_ns) - 1, ticked_ns=SteadyNs(NOW - 70 * MS))
+    overrun = after_overrun(late, NOW, OPTIONS)
+    assert overrun.plan == Plan(state.sent, ((int(state.sent.start_ns), STOP),))
+    assert overrun.gap_s == pytest.approx(0.07)
+    for missing in ("plan", "sent", "ticked_ns"):
+        assert after_overrun(replace(late, **{missing: None}), NOW, OPTIONS) is None
+    # Since a clock step there is no window that could run out.
+    stepped = replace(late, faults={Fault.CLOCK_STEPPED: "the clock stepped"})
+    assert after_overrun(stepped, NOW, OPTIONS) is None
+
+
+def test_after_a_gap_a_controller_of_single_positions_stands_at_the_last():
+    single = replace(OPTIONS, sends_windows=False)
+    state = replace(on_time(), ticks=((0, START - 1.0), (1, START)))
+    punctual = replace(state, ticked_ns=SteadyNs(NOW - round(_STOOD_TICKS * 10 * MS)))
+    assert after_overrun(punctual, NOW, single) is None
+    late = replace(punctual, ticked_ns=SteadyNs(punctual.ticked_ns - 1))
+    overrun = after_overrun(late, NOW, single)
+    assert_same(overrun.plan, Plan.holding(LIMITS.names, START, NOW))
+    assert overrun.plan.source(NOW) == HOLD
+    assert overrun.gap_s == pytest.approx(_STOOD_TICKS * 0.01)
+    for missing in ({"plan": None}, {"ticked_ns": None}, {"ticks": ()}):
+        assert after_overrun(replace(late, **missing), NOW, single) is None
+    # An arm that stood anyway has lost nothing.
+    stood = replace(late, plan=standing().plan)
+    assert after_overrun(stood, NOW, single) is None

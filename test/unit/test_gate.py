@@ -150,3 +150,36 @@ def test_a_window_must_begin_and_end_at_rest_in_velocity_and_in_acceleration():
             times_s, at_home = np.array([0.0, 1.0]), np.tile(LIMITS.upper / 2.0, (2, 1))
             window = Timeline(LIMITS.names, at(0.0), times_s, at_home, **rows)
             assert window_trip(window, None, [], LIMITS) == said
+
+
+@pytest.mark.parametrize(("order", "limit"), [(1, 2.0), (2, 8.0), (3, 80.0)])
+def test_a_difference_may_be_beyond_its_limit_by_the_tolerance_and_rounding(order, limit):
+    # Powers of two as times, so that differences of the positions below lose nothing.
+    tick_s = 2.0**-7
+    times_ns = [int(START) - 7_812_500 * k for k in range(order, -1, -1)]
+    kind = ("velocity", "acceleration", "jerk")[order - 1]
+    wide = replace(
+        LIMITS,
+        **{name: np.full(2, 1e9) for name in ("velocity", "acceleration", "jerk") if name != kind},
+    )
+    rounding = 4.0 * np.finfo(float).eps * (2.0 / tick_s) ** order
+    for beyond, passes in ((0.9, True), (1.1, False)):
+        newest = (limit + beyond * (1e-9 + rounding)) * tick_s**order
+        before = [(t, np.zeros(2)) for t in times_ns[:-1]]
+        said = tick_trip(before, SteadyNs(times_ns[-1]), np.array([0.0, newest]), wide)
+        assert (said == "") == passes, said
+        assert passes or said == f"b: {kind} {limit:g} beyond its limit"
+
+
+def test_of_two_joints_the_one_that_is_farther_beyond_its_own_limit_is_named():
+    uneven = replace(LIMITS, velocity=np.array([10.0, 1.0]))
+    before = [(int(START) - TICK, np.zeros(2))]
+    said = tick_trip(before, START, np.array([0.12, 0.05]), uneven)
+    assert said == "b: velocity 5 beyond its limit"
+
+
+def test_a_window_beyond_its_limits_is_refused_in_figures(plan):
+    fast = replace(LIMITS, velocity=np.array([0.01, 0.01]))
+    said = window_trip(window(plan, 0.2), None, [], fast)
+    assert said.startswith(("a: velocity ", "b: velocity "))
+    assert said.endswith(" beyond 0.01")

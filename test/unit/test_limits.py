@@ -260,3 +260,15 @@ def test_an_excess_is_told_as_it_is():
     assert str(first_excess(timeline([0.0, 1.0], [beyond, beyond]), LIMITS)) == (
         "a: position 0.25 beyond 0"
     )
+
+
+def test_limits_times_a_factor_keep_their_range():
+    scaled = FR3.limits().scaled(0.5)
+    limits = FR3.limits()
+    assert scaled.names == limits.names
+    np.testing.assert_array_equal([scaled.lower, scaled.upper], [limits.lower, limits.upper])
+
+
+def test_a_single_knot_that_is_not_finite_is_told_so():
+    rest = JointPoint.at_rest(np.array([0.0, np.nan]))
+    assert first_excess(timeline([0.0], [rest]), LIMITS).kind == "finite"

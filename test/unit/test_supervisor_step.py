@@ -10,6 +10,7 @@ import pytest
 from test_acts import MS, NOW, SOURCE, moving, standing
 from test_chunk_following import chunk_of
 from test_supervisor import OPTIONS, START
+from test_supervisor_way import WALLED
 
 from levine_policy_node.core.acts import prepare_chunk
 from levine_policy_node.core.faults import Fault, Severity
@@ -136,6 +137,22 @@ def test_an_overrun_stops_a_person_at_once():
 def lead_of(goal) -> Lead:
     still = np.zeros(3)
     return Lead(SOURCE, NOW, goal, still == 0.0, still, still.astype(np.int64), still + np.inf)
+
+
+def test_a_gap_is_told_in_milliseconds():
+    late = running(ticked_ns=SteadyNs(NOW - 3000 * MS), sent_until_ns=NOW)
+    _, decision = tick(late)
+    assert notes(decision, "OVERRUN")[0].text == "3000 ms in one tick"
+    assert decision.faults[Fault.OVERRUN] == "3000 ms between two ticks"
+
+
+def test_after_a_clock_step_the_rest_is_told():
+    step_ns = 60 * MS
+    state, decision = tick(running(), ros_offset_ns=step_ns)
+    assert set(decision.faults) == {Fault.CLOCK_STEPPED}
+    assert decision.window is None
+    np.testing.assert_array_equal(decision.rest.position, state.plan.timeline.positions[-1])
+    assert decision.offset_ns == state.offset_ns
 
 
 def test_the_first_tick_is_not_late():
@@ -374,6 +391,11 @@ def test_what_cuts_a_target_and_a_chunk_that_ran_out_are_told_once():
     before = running(Mode.HUMAN, standing(), lead=lead_of(START), target=START, blocked="a wall")
     _, decision = tick(before, target=Target(START, SOURCE, NOW))
     assert notes(decision, "TARGET_CUT") == []
+    behind = Target(START + np.array([0.6, 0.0, 0.0]), SOURCE, NOW)
+    due = replace(before, blocked="", sent_ns=SteadyNs(NOW - 20 * MS))
+    state, decision = tick(due, options=WALLED, target=behind)
+    assert state.blocked != ""
+    assert notes(decision) == [Occurrence("TARGET_CUT", Severity.NOTICE, state.blocked)]
     chunk = moving([0.0, 0.0, 0.0]).plan.timeline
     over = replace(chunk, start_ns=SteadyNs(NOW - 2000 * MS), source="policy:p@0#1")
     played = SupervisorState(plan=Plan(over, ((int(over.start_ns), "policy:p@0#1"),)))

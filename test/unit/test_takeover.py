@@ -118,6 +118,22 @@ def test_times_of_a_lead_are_whole_nanoseconds():
     assert lead.since_ns.tolist() == [0, now_ns, 0]
 
 
+def test_an_absolute_device_is_heard_within_the_range_and_keeps_its_offset():
+    beyond = LIMITS.upper + 5.0
+    lead = taken_by(said(beyond), START, SteadyNs(0), LIMITS, FADING)
+    np.testing.assert_allclose(lead.offset, START - LIMITS.upper)
+    for at_ms in (50, 100):
+        now_ns = SteadyNs(at_ms * MS)
+        on = led_on(lead, said(LIMITS.lower - 5.0, now_ns=at_ms * MS), now_ns, LIMITS, FADING)
+        np.testing.assert_array_equal(on.offset, lead.offset)
+        assert on.heard_ns == at_ms * MS
+        left = 1.0 - sum(
+            c * (at_ms / 1e3 / lead.fade_s) ** n for n, c in ((3, 10), (4, -15), (5, 6))
+        )
+        wanted = np.clip(LIMITS.lower + left * lead.offset, LIMITS.lower, LIMITS.upper)
+        np.testing.assert_allclose(on.goal, wanted)
+
+
 def test_chunks_of_the_old_epoch_are_dead_until_one_begins_after_the_handback():
     handed = Handback("policy:a@0#3", SteadyNs(100 * MS))
     assert handed.kills("policy:a@0#3", 99 * MS)
