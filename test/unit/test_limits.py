@@ -272,3 +272,19 @@ def test_limits_times_a_factor_keep_their_range():
 def test_a_single_knot_that_is_not_finite_is_told_so():
     rest = JointPoint.at_rest(np.array([0.0, np.nan]))
     assert first_excess(timeline([0.0], [rest]), LIMITS).kind == "finite"
+
+
+@pytest.mark.parametrize("limit", [0.25, 4.0])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_velocity_may_be_beyond_its_limit_by_the_tolerance(limit, sign):
+    limits = replace(
+        LIMITS, velocity=np.full(2, limit), lower=np.full(2, -9.0), upper=np.full(2, 9.0)
+    )
+    room = TOLERANCE * min(limit, 1.0)
+    for share, within in ((0.9, True), (1.1, False)):
+        speed = sign * (limit + share * room)
+        ends = [
+            JointPoint(np.array([at * speed, 0.0]), np.array([speed, 0.0]), np.zeros(2))
+            for at in (0.0, 1.0)
+        ]
+        assert (first_excess(timeline([0.0, 1.0], ends), limits) is None) == within
