@@ -113,8 +113,7 @@ def access_of(robot: Robot) -> dict[str, Access]:
             subscribe=(
                 "joint_states", *chunks, "policy/problem", "operator/target",
                 "operator/twist", "operator/pose", "operator/gripper", "operator/dead_man",
-                "estop", "enable", *supervisor, "task", "goal", "reward", "robot_description",
-                *frames,
+                *supervisor, "task", "goal", "reward", "robot_description", *frames,
             ),
             reply=("recorder/*", *_LIFECYCLE),
         ),

@@ -233,7 +233,7 @@ class SilWorld:
 
     def publisher(self, kind: type[Any], topic: str) -> Any:
         """A publisher of the operator's, such as an emergency stop."""
-        return self.rollout.node.create_publisher(kind, topic, qos.ESTOP)
+        return self.rollout.node.create_publisher(kind, topic, qos.SWITCH)
 
     def _watch(self) -> None:
         node: Any = self.rollout.node

@@ -170,15 +170,6 @@ def bool_bytes(*, value: bool) -> bytes:
     return writer.finish()
 
 
-def read_bool(data: bytes) -> bool:
-    """Read a std_msgs/Bool.
-
-    Raises:
-        CdrError: If the bytes are cut short or not CDR.
-    """
-    return CdrReader(data).uint8() != 0
-
-
 def uint64_bytes(value: int) -> bytes:
     """Serialize a std_msgs/UInt64."""
     writer = CdrWriter()

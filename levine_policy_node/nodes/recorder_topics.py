@@ -20,6 +20,8 @@ EVENTS_TOPIC = "supervisor/events"
 TASK_TOPIC = "task"
 RAW_CHUNK_TOPIC = "policy/raw_chunk"
 
+# Not `estop` and `enable`: `ros2 topic pub --once` speaks as soon as it has one reader, and that
+# must be the supervisor, whose events tell of it.
 TOPICS: tuple[tuple[str, type[Any], QoSProfile], ...] = (
     ("joint_states", JointState, qos.RECORDED_STATES),
     ("policy/action_chunk", JointTrajectory, qos.TICKS),
@@ -32,8 +34,6 @@ TOPICS: tuple[tuple[str, type[Any], QoSProfile], ...] = (
     ("operator/pose", PoseStamped, qos.RECORDED_SENSOR),
     ("operator/gripper", Float64, qos.RECORDED_SENSOR),
     ("operator/dead_man", Bool, qos.RECORDED_SENSOR),
-    ("estop", Bool, qos.ESTOP),
-    ("enable", Bool, qos.ESTOP),
     (MODE_TOPIC, String, qos.RECORDED_LATCHED),
     ("supervisor/proposal", JointState, qos.TICKS),
     ("supervisor/command", JointState, qos.TICKS),

@@ -246,6 +246,7 @@ class SafetySupervisor(Node):
     def _diagnose(self) -> None:
         # The only collections there are; what start-up made is frozen, so they are short.
         collect_garbage()
+        self._inputs.ask_switches()
         report, state = self._loop.report(), self._state
         skew = self._inputs.clock_skew()
         self._clocks.tell(("skew", skew) if skew else None)

@@ -22,6 +22,7 @@ from levine_policy_node.ros.spin import Spinner
 
 EXIT_OK = 0
 EXIT_USAGE = 2
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _spin(nodes: Sequence[Node], stop: threading.Event) -> None:
@@ -49,7 +50,7 @@ def run(
     except LevineError as error:
         return _refuse(error)
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, lambda _number, _frame: stop.set())
     end_with_parent()
     nodes: Sequence[Node] = ()
@@ -75,6 +76,10 @@ def run(
                 close()
             node.destroy_node()
         rclpy.try_shutdown()
+        # Once more would end the process as if it had failed, since on its way out the interpreter
+        # forgets handlers; a Ctrl-C comes twice, from the terminal and from `ros2 launch`.
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
     return EXIT_OK
 
 

@@ -53,12 +53,15 @@ def graph_problem(node: Node, commands: CommandTopic, states: str) -> str:
 
 def _unheard(node: Node) -> str:
     """Say whom a node subscribes to in vain, or ""."""
+    readers: dict[str, list[QoSProfile]] = {}
     for subscription in node.subscriptions:
-        topic, ours = subscription.topic_name, subscription.qos_profile
+        readers.setdefault(subscription.topic_name, []).append(subscription.qos_profile)
+    for topic, ours in readers.items():
         for writer in node.get_publishers_info_by_topic(topic):
-            why = _mismatch(writer.qos_profile, ours)
-            if why:
-                return f"{topic}: nothing of what {writer.node_name} publishes is heard: {why}"
+            # One that hears it is enough.
+            why = [_mismatch(writer.qos_profile, wanted) for wanted in ours]
+            if all(why):
+                return f"{topic}: nothing of what {writer.node_name} publishes is heard: {why[0]}"
     return ""
 
 

@@ -39,6 +39,7 @@ from levine_policy_node.ros.controllers.command_topic import CommandTopic
 from levine_policy_node.ros.graph_check import graph_problem
 from levine_policy_node.ros.message_guard import Info, MessageGuard
 from levine_policy_node.ros.messages import MessageError, by_name
+from levine_policy_node.ros.switch import Switch
 
 _READINGS = 3
 _UNDISTURBED_NS = 50_000
@@ -134,9 +135,9 @@ class SupervisorInputs:
         on_target = guarded("operator/target", _TARGETS_HZ, self._on_target)
         node.create_subscription(JointState, "operator/target", on_target, qos.COMMAND)
         on_estop = guarded("estop", _ESTOPS_HZ, self._on_estop, thinned=False)
-        node.create_subscription(Bool, "estop", on_estop, qos.ESTOP)
+        self._switches = [Switch(node, "estop", on_estop)]
         on_enable = guarded("enable", _ESTOPS_HZ, self._on_enable, thinned=False)
-        node.create_subscription(Bool, "enable", on_enable, qos.ESTOP)
+        self._switches.append(Switch(node, "enable", on_enable))
 
     def take(self, requests: tuple[Request, ...]) -> Inputs:
         """Everything up to now; called by the loop, once per tick."""
@@ -211,8 +212,14 @@ class SupervisorInputs:
                 break
         return best[1] if best is not None else 0
 
+    def ask_switches(self) -> None:
+        """Have switches that were thrown before this process was there heard, now and then."""
+        for switch in self._switches:
+            switch.ask()
+
     def before_arming(self) -> None:
         """Look at the graph as it is now; in the executor's thread, it takes a few ms."""
+        self.ask_switches()
         states = self._node.resolve_topic_name("joint_states")
         self._graph_problem = graph_problem(self._node, self._output, states)
 

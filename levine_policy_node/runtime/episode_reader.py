@@ -21,7 +21,6 @@ from levine_policy_node.core.inference_record import InferenceRecord, read_infer
 from levine_policy_node.core.message_bytes import (
     Status,
     TrajectoryRows,
-    read_bool,
     read_diagnostics,
     read_string,
     read_trajectory_rows,
@@ -134,11 +133,6 @@ class Episode:
     def tasks(self) -> tuple[Received[str], ...]:
         """What was to be done, in words."""
         return self._read("task", read_string)
-
-    @cached_property
-    def estops(self) -> tuple[Received[bool], ...]:
-        """The emergency stop."""
-        return self._read("estop", read_bool)
 
     @cached_property
     def events(self) -> tuple[Received[Status], ...]:

@@ -149,7 +149,7 @@ class Bench:
         self.robot = robot
         self.modes: list[str] = []
         self.script = Script()
-        self.estop = ros.node.create_publisher(Bool, "estop", qos.ESTOP)
+        self.estop = ros.node.create_publisher(Bool, "estop", qos.SWITCH)
         self.problem = ros.node.create_publisher(String, "policy/problem", qos.PROBLEM)
         ros.node.create_subscription(
             String, "supervisor/mode", lambda m: self.modes.append(m.data), qos.MODE

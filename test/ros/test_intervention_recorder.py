@@ -23,7 +23,7 @@ from rclpy.serialization import deserialize_message
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Bool, Float64, String
+from std_msgs.msg import Float64, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -128,7 +128,6 @@ def test_every_topic_is_recorded_as_published(ros: Graph, tmp_path, image_format
     chunk.header.frame_id = "policy:pick@0123abcd#1"
     send("policy/raw_chunk", chunk)
     send("policy/action_chunk", chunk)
-    send("estop", Bool(data=False))
     send("reward", Float64(data=0.25))
     send("operator/twist", twist())
     send("policy/inference", String(data="{}"))
@@ -369,3 +368,10 @@ def test_the_parameter_file_and_the_class_agree():
     fields = {f.name: f.default for f in dataclasses.fields(RecorderParameters)}
     del fields["robot"]
     assert values == fields
+
+
+def test_no_switch_is_heard_here_in_the_supervisors_place(ros: Graph, tmp_path):
+    """`ros2 topic pub --once` speaks when it has one reader; it used to be this one at times."""
+    start(ros, tmp_path)
+    ros.spin_until(lambda: ros.node.count_subscribers("supervisor/events") > 0)
+    assert ros.node.count_subscribers("estop") == ros.node.count_subscribers("enable") == 0

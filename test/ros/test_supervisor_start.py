@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Bool, Float64MultiArray
 from supervisor_bench import PARAMETERS, ROBOT, Bench
 
 from levine_policy_node.robot import robots_directory
@@ -44,3 +44,21 @@ def test_a_wrong_parameter_ends_with_one_line(ros, parameters, expected):
     errors = [line for line in process.output().splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert expected in errors[0]
+
+
+def test_a_switch_thrown_before_the_supervisor_was_there_counts(ros):
+    """Said once and kept for whoever comes: nobody will say it again."""
+    estop = ros.node.create_publisher(Bool, "estop", qos.SWITCH_KEPT)
+    estop.publish(Bool(data=True))
+    enable = ros.node.create_publisher(Bool, "enable", qos.SWITCH_KEPT)
+    enable.publish(Bool(data=False))
+    bench = Bench(ros)
+    bench.until("ESTOP")
+    # The bench has a switch of its own that keeps nothing: it is heard, too.
+    bench.estop.publish(Bool(data=False))
+    bench.insist("reset")
+    assert "enable is false" in bench.refusal("arm")
+    enable.publish(Bool(data=True))
+    bench.insist("arm")
+    assert "incompatible" not in bench.process.output()
+    bench.script.close()

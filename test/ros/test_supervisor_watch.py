@@ -102,7 +102,7 @@ def test_a_policy_that_cannot_see_is_paused_until_it_can(bench):
 
 
 def test_the_cell_takes_its_permission_back(bench):
-    enable = bench.ros.publisher(Bool, "enable", qos.ESTOP)
+    enable = bench.ros.publisher(Bool, "enable", qos.SWITCH)
     enable.publish(Bool(data=True))
     bench.insist("arm")
     enable.publish(Bool(data=False))
