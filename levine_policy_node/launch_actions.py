@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from launch import LaunchContext
@@ -15,6 +16,7 @@ from launch_ros.actions import Node
 from levine_policy_node.graph import GraphOptions, Process, build_graph
 from levine_policy_node.resources import PACKAGE
 from levine_policy_node.runtime.remote_access import RemoteAccess
+from levine_policy_node.transports import without_shared_memory
 
 
 def graph_actions(context: LaunchContext, *, simulate: bool) -> list[Node | RegisterEventHandler]:
@@ -65,4 +67,5 @@ def _node(process: Process, options: GraphOptions) -> Node:
         executable=process.executable,
         output="screen",
         arguments=process.ros_arguments(options),
+        additional_env=without_shared_memory(os.environ),
     )

@@ -3,7 +3,7 @@
 
 `python -m levine_policy_node.bench.intruder rogue|flood TOPIC`, or `camera TOPIC TO` to pass on
 images or, when told, the last one again and again with fresh stamps. It prints when [ns] it sent
-its first such message, and goes on until its input ends.
+its first such message, and goes on until its input ends. `call SERVICE` asks once and leaves.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import UInt64
+from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from levine_policy_node.ros import qos
@@ -117,9 +118,24 @@ def _pass_images_on(topic: str, to: str) -> None:
     node.destroy_node()
 
 
+def _call(service: str) -> int:
+    """What `ros2 service call` does."""
+    rclpy.init()
+    node = Node("caller")
+    client = node.create_client(Trigger, service)
+    there = client.wait_for_service(_MATCH_TIMEOUT_S)
+    answer = client.call_async(Trigger.Request())
+    rclpy.spin_until_future_complete(node, answer, timeout_sec=_MATCH_TIMEOUT_S)
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 0 if there and answer.done() else 1
+
+
 def main() -> int:
     """Run until standard input ends."""
     kind, topic = sys.argv[1], sys.argv[2]
+    if kind == "call":
+        return _call(topic)
     set_urgency(PROMPT)
     if kind == "camera":
         _pass_images_on(topic, sys.argv[3])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cases in which somebody else publishes, or the disk is full."""
+"""Cases in which somebody else joins or publishes, or the disk is full."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ from levine_policy_node.sros2 import command_topic
 
 _FULL_DISK_MB = 24
 _TOLD_S = 3.0
+_JOINED_S = 20.0
+_LEFT_S = 0.5
+_DDS_PROFILES = frozenset({"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"})
 _END_S = 5.0
 # What a controller is given ahead: a gap that is shorter is not noticed by the arm.
 _GAP_MS = 100.0
@@ -51,6 +54,25 @@ def rogue_publisher(world: SilWorld, rng: random.Random) -> Trial:
         latched = world.rollout.spin_until(lambda: world.rollout.mode in LATCHED_MODES, _END_S)
     problem = "" if latched else f"ended in {world.rollout.mode}"
     return Trial(reaction_ms, problem or comes_to_rest(world))
+
+
+def somebody_joins(world: SilWorld, rng: random.Random) -> Trial:
+    """Somebody types `ros2 service call` in a shell as it comes: the arm goes on."""
+    command = [sys.executable, "-m", "levine_policy_node.bench.intruder", "call", "supervisor/arm"]
+    plain = {key: value for key, value in os.environ.items() if key not in _DDS_PROFILES}
+    # Whatever range the graph has, it is on this host.
+    plain["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    world.engage(rng)
+    begun_ns = world.now_ns()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=plain) as process:
+        world.spin_until(lambda: process.poll() is not None, _JOINED_S, "an answer")
+    world.rollout.spin_for(_LEFT_S)
+    gap_ms = world.longest_gap_ms(begun_ns)
+    problem = "" if world.rollout.mode == "POLICY" else f"went to {world.rollout.mode}"
+    if process.returncode != 0:
+        problem = problem or "got no answer"
+    world.disarm()
+    return Trial(None, problem, {"gap_ms": gap_ms})
 
 
 def message_flood(world: SilWorld, rng: random.Random) -> Trial:
@@ -212,6 +234,13 @@ _RECORDED = {
 CASES: Mapping[str, SilCase] = {
     "rogue_publisher": SilCase(
         (56, 57), "another process commands the controller at 50 Hz", 40.0, rogue_publisher
+    ),
+    "somebody_joins": SilCase(
+        (66,),
+        "somebody joins the graph, calls a service and leaves",
+        None,
+        somebody_joins,
+        trials=60,
     ),
     "message_flood": SilCase((64,), "heartbeats at 10 kHz", 200.0, message_flood),
     "camera_frozen": SilCase(

@@ -19,14 +19,14 @@ def isolate_dds() -> str:
     return f"export ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}"
 
 
-def isolate_dds_without_shared_memory() -> None:
+def isolate_dds_without_shared_memory() -> str:
     """As `isolate_dds`, with UDP on this host where that is Fast DDS's to choose.
 
-    Where processes are killed, its shared memory holds up and deafens others (docs/safety.md,
-    "After a crash").
+    Where processes join or are killed, its shared memory holds up others (docs/safety.md, "Shared
+    memory").
     """
     if os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp").startswith("rmw_fastrtps"):
         os.environ.update(fastdds_profile("fastdds_loopback_udp"))
         # Any other range brings shared memory of its own. The profile stays on this host.
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
-    isolate_dds()
+    return isolate_dds()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
 from levine_policy_node.cli.trust_options import add_remote_arguments, add_trust_arguments
 from levine_policy_node.graph import LOG_LEVELS, GraphOptions, build_graph
 from levine_policy_node.processes import ProcessGroup
+from levine_policy_node.transports import without_shared_memory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +74,8 @@ def run(options: argparse.Namespace) -> int:
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with ProcessGroup(graph, choice) as group:
+    environment = without_shared_memory(os.environ)
+    with ProcessGroup(graph, choice, environment=environment) as group:
         print(
             f"running {', '.join(commands)}; nothing moves until supervisor/arm and "
             "supervisor/engage are called. Ctrl-C ends it",

@@ -69,6 +69,7 @@ from levine_policy_node.ros.scheduling import (
     switch_threads_often,
     use_realtime,
 )
+from levine_policy_node.ros.shared_memory import shared_memory_warning
 from levine_policy_node.ros.supervisor_inputs import Expected, SupervisorInputs
 from levine_policy_node.ros.supervisor_outputs import SupervisorOutputs
 from levine_policy_node.runtime.memory import collect_garbage
@@ -131,7 +132,7 @@ class SafetySupervisor(Node):
             p.cpus,
             lock_memory=p.lock_memory,
         )
-        for warning in (refused, open_graph_warning(os.environ)):
+        for warning in (refused, open_graph_warning(os.environ), shared_memory_warning()):
             if warning:
                 self.get_logger().warning(warning)
         # rclpy's own parameters, such as use_sim_time, can be set while the arm moves.

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared memory of the middleware, which whoever joins the graph holds up, is told of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from supervisor_bench import PARAMETERS
+
+from levine_policy_node.resources import fastdds_profile
+from levine_policy_node.ros.shared_memory import shared_memory_warning
+from levine_policy_node.transports import without_shared_memory
+
+NEAR = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+PROFILE = fastdds_profile("fastdds_loopback_udp")
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [({}, True), ({**PROFILE, **NEAR}, False), ({**without_shared_memory({}), **NEAR}, False)],
+    ids=["as it comes", "profile", "as launched"],
+)
+def test_a_supervisor_says_whether_others_can_hold_it_up(ros, environment, told):
+    process = ros.start(
+        "safety_supervisor",
+        params_file=PARAMETERS,
+        parameters={"robot": "sim_so101"},
+        environment=environment,
+    )
+    ros.spin_until(lambda: "INIT -> DISARMED" in process.output(), what="a supervisor")
+    assert ("shares memory" in process.output()) is told
+
+
+def test_what_the_user_has_chosen_stays():
+    assert without_shared_memory({"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}) == {}
+    assert without_shared_memory(PROFILE) == {}
+
+
+def test_where_the_system_does_not_tell_nothing_is_said(tmp_path: Path):
+    assert shared_memory_warning(tmp_path / "nothing") == ""
