@@ -5,19 +5,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
-_CHOSEN = (_TRANSPORTS, "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+from levine_policy_node.resources import fastdds_profile
+
+_CHOSEN = (
+    "FASTDDS_BUILTIN_TRANSPORTS",
+    "FASTDDS_DEFAULT_PROFILES_FILE",
+    "FASTRTPS_DEFAULT_PROFILES_FILE",
+)
 
 
 def without_shared_memory(environment: Mapping[str, str]) -> dict[str, str]:
     """What to add to the environment so that Fast DDS does without its shared memory.
 
-    With it whoever joins the graph holds others up (docs/safety.md, "Shared memory"). Humble does
-    not know the variable, and ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST brings the memory back.
+    With it whoever joins the graph holds others up (docs/safety.md, "Shared memory").
+    ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST brings it back.
 
     Args:
         environment: Where the user may have chosen otherwise; then nothing is added.
+
+    Raises:
+        SystemDependencyError: If the package's data files are not installed.
     """
     if any(environment.get(name) for name in _CHOSEN):
         return {}
-    return {_TRANSPORTS: "UDPv4"}
+    return fastdds_profile("fastdds_udp")

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shared-memory",
         choices=("large", "default", "none"),
         default="large",
-        help="of the cameras' driver: that of config/dds/fastdds_shared_memory.xml, Fast DDS's, or "
-        "none at all, for anybody",
+        help="of the cameras' driver: that of config/dds/fastdds_shared_memory.xml or Fast DDS's; "
+        "or none at all, for anybody",
     )
     parser.add_argument("--docs", type=Path, metavar="FILE", help="replace a document's table")
 

@@ -35,6 +35,8 @@ def test_a_supervisor_says_whether_others_can_hold_it_up(ros, environment, told)
 def test_what_the_user_has_chosen_stays():
     assert without_shared_memory({"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}) == {}
     assert without_shared_memory(PROFILE) == {}
+    [profile] = without_shared_memory({}).values()
+    assert Path(profile).is_file()
 
 
 def test_where_the_system_does_not_tell_nothing_is_said(tmp_path: Path):
