@@ -35,6 +35,7 @@ def test_a_supervisor_says_whether_others_can_hold_it_up(ros, environment, told)
 def test_what_the_user_has_chosen_stays():
     assert without_shared_memory({"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}) == {}
     assert without_shared_memory(PROFILE) == {}
+    assert without_shared_memory({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}) == {}
     [profile] = without_shared_memory({}).values()
     assert Path(profile).is_file()
 
