@@ -12,13 +12,17 @@ from levine_policy_node.resources import fastdds_profile
 from levine_policy_node.ros.shared_memory import shared_memory_warning
 from levine_policy_node.transports import without_shared_memory
 
-NEAR = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+AS_IT_COMES = {
+    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    "FASTDDS_DEFAULT_PROFILES_FILE": "",
+    "FASTRTPS_DEFAULT_PROFILES_FILE": "",
+}
 PROFILE = fastdds_profile("fastdds_loopback_udp")
 
 
 @pytest.mark.parametrize(
     ("environment", "told"),
-    [({}, True), ({**PROFILE, **NEAR}, False), ({**without_shared_memory({}), **NEAR}, False)],
+    [(AS_IT_COMES, True), (PROFILE, False), (without_shared_memory({}), False)],
     ids=["as it comes", "profile", "as launched"],
 )
 def test_a_supervisor_says_whether_others_can_hold_it_up(ros, environment, told):
