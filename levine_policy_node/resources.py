@@ -14,8 +14,6 @@ from pathlib import Path
 from levine_policy_node.errors import SystemDependencyError
 
 PACKAGE = "levine_policy_node"
-# Which call the variable of its profiles differently.
-_FAST_DDS_2 = ("humble", "jazzy")
 
 
 def share_directory() -> Path:
@@ -36,10 +34,3 @@ def share_directory() -> Path:
         f"{PACKAGE}: its data files are not installed (looked in "
         f"{', '.join(str(c) for c in candidates)}). Install it again with pip or colcon"
     )
-
-
-def fastdds_profile(name: str) -> dict[str, str]:
-    """Environment that gives Fast DDS the profile `config/dds/<name>.xml`."""
-    variable = "FASTRTPS" if os.environ.get("ROS_DISTRO") in _FAST_DDS_2 else "FASTDDS"
-    path = share_directory() / "config" / "dds" / f"{name}.xml"
-    return {f"{variable}_DEFAULT_PROFILES_FILE": str(path)}

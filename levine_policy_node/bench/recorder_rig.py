@@ -21,7 +21,8 @@ import yaml
 from levine_policy_node.bench.recorder_load import CAMERAS, camera_topic
 from levine_policy_node.errors import RecordingError
 from levine_policy_node.parentage import as_parent
-from levine_policy_node.resources import fastdds_profile, share_directory
+from levine_policy_node.resources import share_directory
+from levine_policy_node.transports import fastdds_profile
 
 _END_S = 30.0
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")

@@ -27,8 +27,8 @@ from levine_policy_node.bench.sil_cases import (
 from levine_policy_node.bench.sil_world import POLICY, SilWorld
 from levine_policy_node.graph import GraphOptions, build_graph
 from levine_policy_node.processes import ProcessGroup
-from levine_policy_node.resources import fastdds_profile
 from levine_policy_node.ros import qos
+from levine_policy_node.transports import PROFILE_VARIABLES
 
 LINK = Quality(delay_ms=2.0, jitter_ms=5.0, loss=0.01)
 ROBOT_HOST = ("sim_arm", "safety_supervisor")
@@ -132,7 +132,7 @@ def _two_hosts(options: GraphOptions, folder: Path) -> Iterator[SilWorld]:
     if reason:
         raise CannotRunHereError(reason)
     # A profile for this host alone would not reach the other one.
-    changed = {**dict.fromkeys(fastdds_profile("fastdds_loopback_udp")), **_NETWORK}
+    changed = {**dict.fromkeys(PROFILE_VARIABLES), **_NETWORK}
     before = {name: os.environ.get(name) for name in changed}
     _set(changed)
     try:

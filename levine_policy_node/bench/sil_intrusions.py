@@ -30,12 +30,12 @@ from levine_policy_node.robot import load_robot
 from levine_policy_node.ros.operator_client import LATCHED_MODES
 from levine_policy_node.ros.rollout import RolloutError
 from levine_policy_node.sros2 import command_topic
+from levine_policy_node.transports import PROFILE_VARIABLES
 
 _FULL_DISK_MB = 24
 _TOLD_S = 3.0
 _JOINED_S = 20.0
 _LEFT_S = 0.5
-_DDS_PROFILES = frozenset({"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"})
 _END_S = 5.0
 # What a controller is given ahead: a gap that is shorter is not noticed by the arm.
 _GAP_MS = 100.0
@@ -59,16 +59,15 @@ def rogue_publisher(world: SilWorld, rng: random.Random) -> Trial:
 def somebody_joins(world: SilWorld, rng: random.Random) -> Trial:
     """Somebody types `ros2 service call` in a shell as it comes: the arm goes on."""
     command = [sys.executable, "-m", "levine_policy_node.bench.intruder", "call", "supervisor/arm"]
-    plain = {key: value for key, value in os.environ.items() if key not in _DDS_PROFILES}
+    plain = {key: value for key, value in os.environ.items() if key not in PROFILE_VARIABLES}
     # Whatever range the graph has, it is on this host.
     plain["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     world.engage(rng)
     begun_ns = world.now_ns()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=plain) as process:
+    with subprocess.Popen(command, env=plain) as process:
         world.spin_until(lambda: process.poll() is not None, _JOINED_S, "an answer")
     world.rollout.spin_for(_LEFT_S)
-    gap_ms = world.longest_gap_ms(begun_ns)
-    problem = "" if world.rollout.mode == "POLICY" else f"went to {world.rollout.mode}"
+    problem, gap_ms = _goes_on(world, begun_ns)
     if process.returncode != 0:
         problem = problem or "got no answer"
     world.disarm()
@@ -103,10 +102,7 @@ def full_disk(world: SilWorld, rng: random.Random) -> Trial:
         # The recorder may come to the end of the disk before the last byte is taken.
         reaction_ms = max(0.0, (world.complaints[-1][0] - full_ns) / 1e6)
         world.rollout.spin_for(0.5)
-        gap_ms = world.longest_gap_ms(full_ns)
-        problem = "" if world.rollout.mode == "POLICY" else f"went to {world.rollout.mode}"
-        if gap_ms > _GAP_MS:
-            problem = problem or f"{gap_ms:.0f} ms between two windows"
+        problem, gap_ms = _goes_on(world, full_ns)
     finally:
         filler.unlink()
     world.disarm()
@@ -125,6 +121,15 @@ def camera_frozen(world: SilWorld, rng: random.Random) -> Trial:
     finally:
         _say(world.lens, "thaw")
     return Trial(reaction_ms, problem or world.stands_still(0.3) or stayed_down(world))
+
+
+def _goes_on(world: SilWorld, since_ns: int) -> tuple[str, float]:
+    """What is wrong with a motion that nothing was to end, or "", and its longest gap [ms]."""
+    gap_ms = world.longest_gap_ms(since_ns)
+    problem = "" if world.rollout.mode == "POLICY" else f"went to {world.rollout.mode}"
+    if gap_ms > _GAP_MS:
+        problem = problem or f"{gap_ms:.0f} ms between two windows"
+    return problem, gap_ms
 
 
 class _LensWorld(SilWorld):

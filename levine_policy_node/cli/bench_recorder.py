@@ -10,7 +10,7 @@ from pathlib import Path
 from levine_policy_node.bench.docs_section import machine, markdown_table, write_section
 from levine_policy_node.bench.recorder import FullDisk, Recorded, figures, run_recorded
 from levine_policy_node.bench.recorder_kills import Kills, run_kills
-from levine_policy_node.cli.isolation import isolate_dds, isolate_dds_without_shared_memory
+from levine_policy_node.cli.isolation import isolate_dds
 from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
 from levine_policy_node.cli.table import format_table
 
@@ -42,10 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Record under load, on a full disk, and until killed; print what came of it."""
-    if options.shared_memory == "none":
-        isolate_dds_without_shared_memory()
-    else:
-        isolate_dds()
+    isolate_dds(shared_memory=options.shared_memory != "none")
     recorded, disk = run_recorded(
         options.seconds,
         compressed=options.images == "compressed",

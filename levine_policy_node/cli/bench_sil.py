@@ -7,7 +7,7 @@ import argparse
 
 from levine_policy_node.bench.sil_faults import SilRow
 from levine_policy_node.bench.sil_faults import run as run_sil
-from levine_policy_node.cli.isolation import isolate_dds, isolate_dds_without_shared_memory
+from levine_policy_node.cli.isolation import isolate_dds
 from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
 from levine_policy_node.cli.table import format_table
 
@@ -28,10 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the cases, print them and fail if one did."""
-    if options.shared_memory:
-        isolate_dds()
-    else:
-        isolate_dds_without_shared_memory()
+    isolate_dds(shared_memory=options.shared_memory)
     rows = run_sil(
         options.trials,
         only=options.only,

@@ -11,7 +11,7 @@ from typing import Any
 from levine_policy_node.bench.rollouts import run_rollouts
 from levine_policy_node.cli.demo_plot import plot_episode
 from levine_policy_node.cli.demo_view import DemoView
-from levine_policy_node.cli.isolation import isolate_dds_without_shared_memory
+from levine_policy_node.cli.isolation import isolate_dds
 from levine_policy_node.cli.main import EXIT_FAILED, EXIT_OK, write_json
 from levine_policy_node.cli.progress import EpisodeProgress
 from levine_policy_node.graph import GraphOptions
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the demo and print where everything is."""
-    join = isolate_dds_without_shared_memory()
+    join = isolate_dds(shared_memory=False)
     started = time.monotonic()
     out: Path = options.out
     recordings = out / "recordings" / time.strftime("%Y%m%d_%H%M%S")

@@ -135,9 +135,8 @@ class SupervisorInputs:
         on_target = guarded("operator/target", _TARGETS_HZ, self._on_target)
         node.create_subscription(JointState, "operator/target", on_target, qos.COMMAND)
         on_estop = guarded("estop", _ESTOPS_HZ, self._on_estop, thinned=False)
-        self._switches = [Switch(node, "estop", on_estop)]
         on_enable = guarded("enable", _ESTOPS_HZ, self._on_enable, thinned=False)
-        self._switches.append(Switch(node, "enable", on_enable))
+        self._switches = (Switch(node, "estop", on_estop), Switch(node, "enable", on_enable))
 
     def take(self, requests: tuple[Request, ...]) -> Inputs:
         """Everything up to now; called by the loop, once per tick."""

@@ -23,7 +23,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from levine_policy_node.resources import fastdds_profile
+from levine_policy_node.transports import loopback_udp
 
 DOMAINS = range(1, 101)
 _UNMATCHED_S = 4.0
@@ -46,9 +46,7 @@ def isolated_domain() -> Iterator[int]:
                 continue
             wanted = {
                 "ROS_DOMAIN_ID": str(domain),
-                # Of this host all the same: the profile has no other network.
-                "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
-                **fastdds_profile("fastdds_loopback_udp"),
+                **loopback_udp(),
             }
             before = {name: os.environ.get(name) for name in wanted}
             os.environ.update(wanted)

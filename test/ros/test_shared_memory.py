@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 from supervisor_bench import PARAMETERS
 
-from levine_policy_node.resources import fastdds_profile
 from levine_policy_node.ros.shared_memory import shared_memory_warning
-from levine_policy_node.transports import without_shared_memory
+from levine_policy_node.transports import PROFILE_VARIABLES, fastdds_profile, without_shared_memory
 
 AS_IT_COMES = {
     "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-    "FASTDDS_DEFAULT_PROFILES_FILE": "",
-    "FASTRTPS_DEFAULT_PROFILES_FILE": "",
+    **dict.fromkeys(PROFILE_VARIABLES, ""),
 }
 PROFILE = fastdds_profile("fastdds_loopback_udp")
 
